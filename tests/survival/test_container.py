@@ -1,0 +1,55 @@
+"""The main job, for real: a program in 256 MiB caches without a size, and lives; on functools.cache it dies.
+
+The program is examples/container.py. It takes and frees 60 MiB of its own every few seconds, all of which
+nobody tells the cache.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MIB = 1024 * 1024
+ENVIRONMENT = {"PYTHONPATH": str(ROOT / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
+
+pytestmark = [
+    pytest.mark.cgroup,
+    pytest.mark.parametrize("place", ["v1", "v2", "guest"], indirect=True),
+]
+
+
+def command(*options: str) -> list[str]:
+    return [sys.executable, str(ROOT / "examples" / "container.py"), *options]
+
+
+def result(output: str) -> dict[str, Any]:
+    lines = [line for line in output.splitlines() if line.startswith("{")]
+    assert len(lines) == 1, output
+    return json.loads(lines[0])
+
+
+def test_it_survives_and_keeps_caching(place) -> None:
+    ran = place.run(command("--seconds", "20"), ENVIRONMENT)
+    assert ran.code == 0, (ran.code, ran.kills, ran.output[-2000:], ran.errors[-2000:])
+    assert ran.kills == 0
+    found = result(ran.output)
+    assert found["failed"] == 0, found["errors"]
+    assert found["hits"] > 0
+    bursts = found["bursts"]
+    assert len(bursts) >= 3
+    levels = [burst["before"] for burst in bursts] + [found["timeline"][-1]["cached"]]
+    assert min(levels) >= 100 * MIB, bursts
+    # What a burst took away comes back before the next one, most of it at the least.
+    for burst, after in zip(bursts, levels[1:], strict=True):
+        assert after >= burst["during"], bursts
+
+
+def test_the_same_program_on_functools_cache_is_killed(place) -> None:
+    ran = place.run(command("--seconds", "20", "--cache", "functools"), ENVIRONMENT)
+    assert ran.killed, (ran.code, ran.output[-2000:], ran.errors[-2000:])
+    assert ran.kills >= 1
