@@ -1,0 +1,501 @@
+"""The registry of shrinkers: who can give memory back, and how it is asked with care.
+
+The idea is OSv's `class shrinker` (core/mempool.cc): a cache registers a name and a
+`request_memory(n, hard)`, and whoever watches memory calls it. OSv trusts its callbacks; here they are
+user code and therefore hostile. Bounds: registering, unregistering and the death of an owner are one
+dict operation each, O(1), and take no lock at all; no callback ever runs under a lock; whatever a
+callback does, the worst it costs is its own time and an answer of 0 bytes.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import logging
+import operator
+import os
+import threading
+import traceback
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from types import MethodType, TracebackType
+from typing import Any, TypeVar, cast, overload
+
+from ebbcache.clock import clock
+from ebbcache.units import format_bytes, parse_bytes
+
+__all__ = ["Deferred", "Gave", "Offer", "Record", "Shrinker", "deferred", "register_shrinker", "registered"]
+
+ShrinkFunction = Callable[[int, bool], int]
+SizeFunction = Callable[[], int]
+TallyFunction = Callable[[bool], Mapping[int, int] | None]
+AnyShrinkFunction = TypeVar("AnyShrinkFunction", bound=ShrinkFunction)
+AnyCallable = TypeVar("AnyCallable", bound=Callable[..., Any])
+
+logger = logging.getLogger("ebbcache")
+
+# A call is slow when it takes longer than SLOW and brings less than WORTHWHILE bytes a second; freeing a
+# gigabyte in small entries takes seconds and is no reason to leave a big cache out. A slow shrinker
+# rests REST times as long as it took, so that soft reclaim spends about a hundredth of its time in it.
+SLOW = 0.1
+WORTHWHILE = 8 * 1024 * 1024
+REST = 100.0
+LONGEST_REST = 600.0
+MOST_CAUSES = 32
+
+# Every change is one dict operation with an int key: atomic, and unable to run anyone's code. So the
+# callback of a weak reference may run in the middle of anything, garbage collection included.
+_registry: dict[int, Shrinker] = {}
+_serials = itertools.count(1)
+
+# For counters that several threads change. It is held over straight-line code only, and re-entrant
+# because a garbage collection on its way out may run a finaliser that counts something.
+_lock = threading.RLock()
+
+
+def _renew_lock() -> None:
+    global _lock
+    _lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What a shrinker did so far: `asked` and `answered` in bytes, `slowest` call in seconds."""
+
+    calls: int
+    asked: int
+    answered: int
+    errors: int
+    slowest: float
+    last_error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Gave:
+    """One shrinker's part in a reclaim: bytes `asked` of it and `freed` by it, in `seconds`.
+
+    `error` says what went wrong (the last thing, if several did), or is None.
+    """
+
+    name: str
+    asked: int
+    freed: int
+    seconds: float
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What a shrinker could give: the size it states, its tally, and what its past makes likely (bytes).
+
+    `held` is None if it states no size; `tally` (bytes by density class) if it keeps none; `likely` if
+    it was never called.
+    """
+
+    held: int | None
+    tally: Mapping[int, int] | None = None
+    likely: int | None = None
+
+
+class NonsenseError(ValueError):
+    """A callback answered something that is no number of bytes."""
+
+
+def _whole(answer: object) -> int:
+    """Return what user code answered as an exact int of bytes, or raise NonsenseError."""
+    # operator.index takes the integers of numpy as well, and makes an exact int of a subclass of int,
+    # whose comparisons could be anything.
+    if isinstance(answer, bool):
+        raise NonsenseError("answered a bool, not a number of bytes")
+    try:
+        number = operator.index(answer)  # type: ignore[arg-type]  # that is the question
+    except TypeError:
+        raise NonsenseError(f"answered {type(answer).__name__}, not a number of bytes") from None
+    if number < 0:
+        raise NonsenseError(f"answered {number}, a negative number of bytes")
+    return number
+
+
+def _hold(func: AnyCallable, gone: Callable[[object], None]) -> Callable[[], AnyCallable | None]:
+    """Return a callable that gives `func`, or None once the owner of the bound method `func` is dead."""
+    if not isinstance(func, MethodType):
+        return lambda: func
+    try:
+        return cast("Callable[[], AnyCallable | None]", weakref.WeakMethod(func, gone))
+    except TypeError:
+        raise TypeError(
+            f"{func!r} cannot be held weakly: add '__weakref__' to the __slots__ of "
+            f"{type(func.__self__).__name__}, or register a function"
+        ) from None
+
+
+def _nothing() -> None:
+    """Stand in for a callable that is gone."""
+
+
+def _forget(registry: dict[int, Shrinker], serial: int, _: object) -> None:
+    # The registry comes as an argument because at interpreter exit an owner may outlive our globals.
+    registry.pop(serial, None)
+
+
+class Shrinker:
+    """The handle of a registered shrinker: unregister it, use it as a context manager, read its record.
+
+    Made by `register_shrinker`. `name` is what it was registered as; names need not be unique.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_answered",
+        "_asked",
+        "_calls",
+        "_causes",
+        "_errors",
+        "_func",
+        "_last_error",
+        "_likely",
+        "_registry",
+        "_rests_until",
+        "_size",
+        "_slowest",
+        "_tally",
+        "_watched",
+        "name",
+        "serial",
+    )
+
+    def __init__(
+        self, name: str, func: ShrinkFunction, size: SizeFunction | None, tally: TallyFunction | None
+    ) -> None:
+        self.name = name
+        self._registry = _registry
+        self.serial = next(_serials)
+        gone = partial(_forget, _registry, self.serial)
+        self._func: Callable[[], ShrinkFunction | None] = _hold(func, gone)
+        # A Deferred is ours to hold, but the bound method in it is not: its owner's death counts.
+        self._watched = func.watch(gone) if isinstance(func, Deferred) else None
+        self._size: Callable[[], SizeFunction | None] = _nothing if size is None else _hold(size, gone)
+        self._tally: Callable[[], TallyFunction | None] = _nothing if tally is None else _hold(tally, gone)
+        self._calls = self._asked = self._answered = self._errors = 0
+        self._slowest = self._rests_until = 0.0
+        self._last_error: str | None = None
+        self._likely: int | None = None
+        self._causes: set[str] = set()
+
+    @property
+    def registered(self) -> bool:
+        """Whether reclaiming still asks this shrinker; False once unregistered or its owner is dead."""
+        return self.serial in self._registry
+
+    @property
+    def record(self) -> Record:
+        """The record of all calls so far."""
+        return Record(
+            self._calls, self._asked, self._answered, self._errors, self._slowest, self._last_error
+        )
+
+    def unregister(self) -> None:
+        """Take the shrinker out of the registry. Harmless if done twice; never waits.
+
+        A call that runs in another thread at this moment runs to its end.
+        """
+        self._registry.pop(self.serial, None)
+        # A handle that someone keeps should not keep the callbacks' closures.
+        self._func = self._size = self._tally = _nothing
+        self._watched = None
+
+    def __enter__(self) -> Shrinker:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.unregister()
+
+    def __repr__(self) -> str:
+        record = self.record
+        return (
+            f"<Shrinker {self.name!r}{'' if self.registered else ' (unregistered)'}: "
+            f"{record.calls} calls, asked {format_bytes(record.asked)}, "
+            f"answered {format_bytes(record.answered)}, {record.errors} errors, "
+            f"slowest {record.slowest:.3f} s>"
+        )
+
+    # What follows is for the engine.
+
+    def resting(self, now: float) -> bool:
+        """Whether it was slow so recently that soft rounds should pass it over (seconds of `clock`)."""
+        return now < self._rests_until
+
+    def held(self) -> int | None:
+        """Ask for the size it states, in bytes; None if it states none, or nonsense, or is gone."""
+        size = self._size()
+        if size is None:
+            return None
+        try:
+            return _whole(size())
+        except Exception as exc:
+            self._failed("size", exc)
+            return None
+
+    def offer(self, hard: bool, *, tally: bool = True) -> Offer:
+        """Ask what it could give, with its tally unless `tally` is False. Slow answers make it rest."""
+        start = clock.tick()
+        held = self.held()
+        classes: dict[int, int] | None = None
+        func = self._tally() if tally and held != 0 else None
+        if func is not None:
+            try:
+                answer = func(hard)
+                if answer is not None:
+                    classes = {operator.index(c): _whole(b) for c, b in answer.items()}
+            except Exception as exc:
+                self._failed("tally", exc)
+        self._timed(clock.tick() - start, 0)
+        return Offer(held, classes, self._likely)
+
+    def ask(self, target: int, hard: bool, most: int) -> Gave:
+        """Call it for `target` bytes; what it answers is clamped to `most` and to the size it states.
+
+        Only exceptions that are no Exception (KeyboardInterrupt, SystemExit) pass through, recorded.
+        """
+        held = self.held()
+        func = self._func()
+        if func is None or not self.registered:
+            return Gave(self.name, 0, 0, 0.0)
+        freed = 0
+        error: str | None = "interrupted"
+        start = clock.tick()
+        try:
+            freed, error = min(_whole(func(target, hard)), most), None
+            if held is not None:
+                freed = min(freed, held)
+        except Exception as exc:
+            error = self._failed("shrink", exc)
+        finally:
+            seconds = max(clock.tick() - start, 0.0)
+            self._calls += 1
+            self._asked += target
+            self._answered += freed
+            self._slowest = max(self._slowest, seconds)
+            # Whoever gave all it was asked for may hold more; whoever gave less has shown its bottom.
+            self._likely = min(2 * freed, most) if freed >= target else freed
+            if error == "interrupted":
+                self._last_error = error
+            self._timed(seconds, freed)
+        return Gave(self.name, target, freed, seconds, error)
+
+    def _timed(self, seconds: float, freed: int) -> None:
+        if seconds > SLOW and freed < seconds * WORTHWHILE:
+            self._rests_until = clock.now + min(REST * seconds, LONGEST_REST)
+        elif freed:
+            self._rests_until = 0.0
+
+    def _failed(self, what: str, exc: Exception) -> str:
+        """Count and describe an exception of user code; log it if this cause is new."""
+        try:
+            text = "".join(traceback.format_exception_only(exc)).strip()
+        except Exception:  # a hostile exception class
+            text = "an exception that cannot be described"
+        error = f"{what}: {text}"
+        # Text, not the exception or its class: those would keep frames and modules alive.
+        cause = f"{what} {type(exc).__module__}.{type(exc).__qualname__}"
+        with _lock:
+            self._errors += 1
+            self._last_error = error
+        if cause not in self._causes and len(self._causes) < MOST_CAUSES:
+            self._causes.add(cause)
+            try:
+                logger.warning(
+                    "shrinker %r failed in %s; further failures of this kind are only counted",
+                    self.name,
+                    error,
+                    exc_info=exc,
+                )
+            except Exception:  # a logging filter is user code as well
+                pass
+        return error
+
+
+class Deferred:
+    """A shrinker function that runs soft requests when the program says so; see `deferred`."""
+
+    __slots__ = ("__weakref__", "_debt", "_func", "_inner_size", "_size")
+
+    def __init__(self, func: ShrinkFunction, size: SizeFunction | None) -> None:
+        self._func = _hold(func, _ignore)
+        self._size: Callable[[], SizeFunction | None] = _nothing if size is None else _hold(size, _ignore)
+        self._debt = 0
+
+    def watch(self, gone: Callable[[object], None]) -> object:
+        """Return something that calls `gone` (while it is kept) when the function's owner dies."""
+        func = self._func()
+        return None if func is None else _hold(func, gone)
+
+    @property
+    def pending(self) -> int:
+        """Bytes that soft requests asked for and nobody freed yet."""
+        return self._debt
+
+    def __call__(self, target: int, hard: bool) -> int:
+        """Free `target` bytes at once if `hard`; else note the debt and answer 0."""
+        func = self._func()
+        if func is None:
+            return 0
+        if hard:
+            freed = func(target, True)
+            self._repay(freed)
+            return freed
+        size = self._size()
+        most = None if size is None else _whole(size())
+        with _lock:
+            debt = self._debt + target
+            self._debt = debt if most is None or debt < most else most
+        return 0
+
+    def pay(self, limit: int | str | None = None) -> int:
+        """Free what is pending, at most `limit` bytes of it, in this thread; return the bytes freed.
+
+        What was asked for and not freed is forgiven (nothing was left to free); what lies above `limit`
+        stays pending. An exception of the function comes through, and the debt stays.
+        """
+        if limit is not None:
+            limit = parse_bytes(limit, "limit")
+        func = self._func()
+        if func is None:
+            return 0
+        with _lock:
+            # Taken off before the call, so that two threads never pay the same debt.
+            due = self._debt if limit is None or self._debt < limit else limit
+            self._debt -= due
+        if due == 0:
+            return 0
+        paid = False
+        try:
+            freed = func(due, False)
+            paid = True
+        finally:
+            if not paid:
+                with _lock:
+                    self._debt += due
+        return freed
+
+    def _repay(self, freed: object) -> None:
+        """Take what a hard request freed off the debt; the engine judges answers that make no sense."""
+        if isinstance(freed, int) and freed > 0:
+            with _lock:
+                self._debt = self._debt - freed if self._debt > freed else 0
+
+    def __repr__(self) -> str:
+        return f"<Deferred {self._func()!r}: {format_bytes(self._debt)} pending>"
+
+
+def _ignore(_: object) -> None:
+    """Do nothing when a weakly held owner dies."""
+
+
+def deferred(func: ShrinkFunction, *, size: SizeFunction | None = None) -> Deferred:
+    """Make a shrinker function whose soft requests wait until the program calls `pay()`.
+
+    For programs that can free memory safely only at certain points of their own loop. Soft requests add
+    up in `pending` (bytes) and answer 0; with `size`, a callable that tells the bytes held, the debt never
+    grows beyond that. Hard requests run at once, in the thread that reclaims. Bound methods are held
+    weakly, as `register_shrinker` does.
+
+    >>> pages = ["page"] * 100
+    >>> @deferred
+    ... def drop_pages(target, hard):
+    ...     dropped = min(len(pages), -(-target // 4096))
+    ...     del pages[:dropped]
+    ...     return dropped * 4096
+    >>> with register_shrinker("pages", drop_pages):
+    ...     _ = drop_pages(10_000, False)  # what the engine does under soft pressure
+    ...     drop_pages.pending, len(pages)
+    (10000, 100)
+    >>> drop_pages.pay(), drop_pages.pending, len(pages)
+    (12288, 0, 97)
+    """
+    if not callable(func):
+        raise TypeError(f"func must be callable, not {func!r}")
+    if size is not None and not callable(size):
+        raise TypeError(f"size must be callable or None, not {size!r}")
+    return Deferred(func, size)
+
+
+@overload
+def register_shrinker(
+    name: str, func: ShrinkFunction, *, size: SizeFunction | None = None, tally: TallyFunction | None = None
+) -> Shrinker: ...
+
+
+@overload
+def register_shrinker(
+    name: str, func: None = None, *, size: SizeFunction | None = None, tally: TallyFunction | None = None
+) -> Callable[[AnyShrinkFunction], AnyShrinkFunction]: ...
+
+
+def register_shrinker(
+    name: str,
+    func: ShrinkFunction | None = None,
+    *,
+    size: SizeFunction | None = None,
+    tally: TallyFunction | None = None,
+) -> Shrinker | Callable[[AnyShrinkFunction], AnyShrinkFunction]:
+    """Register `func(target, hard) -> freed`, to be called when memory runs short.
+
+    `func` should free about `target` bytes and return how many it freed. It is called from any thread,
+    with no lock of ebbcache held, one call at a time in the whole process. `hard` False: pressure is
+    building, freeing is welcome; True: memory is about to run out, free now.
+
+    `size()` tells the bytes held (cheap: it is asked at every look at memory) and makes shares and answers
+    exact. `tally(hard)` gives those bytes by density class (see `ebbcache.engine`), or None to be
+    divided by size. Bound methods, all three, are held weakly: when an owner dies, the shrinker is gone.
+
+    Returns the handle, a `Shrinker`. Without `func` it returns a decorator that registers a function and
+    leaves it as it is; `registered(name)` finds the handle. Names are for people: they must be
+    printable and need not be unique. O(1). Raises TypeError or ValueError for arguments that make no sense.
+
+    >>> hoard = bytearray(4096)
+    >>> def give(target, hard):
+    ...     freed = len(hoard)
+    ...     hoard.clear()
+    ...     return freed
+    >>> with register_shrinker("hoard", give, size=lambda: len(hoard)) as handle:
+    ...     handle.registered
+    True
+    >>> handle.registered
+    False
+    """
+    if not issubclass(type(name), str):
+        raise TypeError(f"name must be a str, not {name!r}")
+    if not name.strip() or not name.isprintable():
+        raise ValueError(f"name must be printable and not blank, got {name!r}")
+    name = str.__str__(name)
+    for argument, value in (("func", func), ("size", size), ("tally", tally)):
+        if value is not None and not callable(value):
+            raise TypeError(f"{argument} must be callable or None, not {value!r}")
+        if inspect.iscoroutinefunction(value):
+            raise TypeError(f"{argument} must be a plain function, not the coroutine function {value!r}")
+
+    if func is not None:
+        shrinker = Shrinker(name, func, size, tally)
+        _registry[shrinker.serial] = shrinker
+        return shrinker
+
+    def decorate(func: AnyShrinkFunction) -> AnyShrinkFunction:
+        register_shrinker(name, func, size=size, tally=tally)
+        return func
+
+    return decorate
+
+
+def registered(name: str | None = None) -> tuple[Shrinker, ...]:
+    """Return the handles of all registered shrinkers, or those called `name`, oldest first. O(n)."""
+    # dict.copy is atomic where iterating is not: a garbage collection can take dead owners out meanwhile.
+    everyone = _registry.copy().values()
+    return tuple(s for s in everyone if name is None or s.name == name)
