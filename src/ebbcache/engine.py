@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ebbcache.clock import clock
-from ebbcache.shrinkers import Gave, Offer, registered
+from ebbcache.shrinkers import Gave, Offer, Shrinker, registered
 from ebbcache.units import parse_bytes
 
 __all__ = ["Gave", "Pass", "Reclaimed", "current_pass", "divide", "reclaim", "sizes"]
@@ -103,12 +103,14 @@ def reclaim(
     seconds: float | None = None,
     most: int | None = None,
     wait: float = 0.005,
+    tallied_only: bool = False,
 ) -> Reclaimed:
     """Have the registered shrinkers free `target` bytes (None: all they can) and say who freed what.
 
     Soft passes skip shrinkers that were slow lately, and ask nobody any more once `seconds` have gone by;
     hard ones ask everyone, however long it takes. No answer counts for more than `most` bytes (default:
-    the machine's memory) or than the size stated just before the call.
+    the machine's memory) or than the size stated just before the call. With `tallied_only` only those that
+    keep a tally are asked: caches make room among themselves, with memory not yet short.
 
     If another thread's pass is under way this waits for its end, at most `wait` seconds, and then returns
     a result with `busy` set either way: what was needed before may not be needed any more. Called from
@@ -130,7 +132,8 @@ def reclaim(
             if running is None:
                 _state.running = mine
         if running is None:
-            _run(target, mine.hard, by, seconds, _machine() if most is None else most)
+            playing = [s for s in registered() if s.tallies or not tallied_only]
+            _run(playing, target, mine.hard, by, seconds, _machine() if most is None else most)
         elif running.thread != mine.thread and running.over.acquire(timeout=max(wait, 0.0)):
             running.over.release()
     finally:
@@ -155,10 +158,17 @@ def _machine() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def _run(target: int | None, hard: bool, by: dict[int, Gave], seconds: float | None, most: int) -> None:
+def _run(
+    shrinkers: Sequence[Shrinker],
+    target: int | None,
+    hard: bool,
+    by: dict[int, Gave],
+    seconds: float | None,
+    most: int,
+) -> None:
     """Ask in rounds until `target` is met or nobody gives any more; note everyone's part in `by`."""
     end = None if hard or seconds is None else clock.now + seconds
-    playing = list(enumerate(registered()))
+    playing = list(enumerate(shrinkers))
     freed = 0
     for _ in range(ROUNDS):
         if target is not None and freed >= target:

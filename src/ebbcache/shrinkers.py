@@ -24,13 +24,16 @@ from types import MethodType, TracebackType
 from typing import Any, TypeVar, cast, overload
 
 from ebbcache.clock import clock
-from ebbcache.units import format_bytes, parse_bytes
+from ebbcache.units import format_bytes
 
-__all__ = ["Deferred", "Gave", "Offer", "Record", "Shrinker", "deferred", "register_shrinker", "registered"]
+__all__ = ["Gave", "Offer", "Record", "Shrinker", "register_shrinker", "registered"]
 
 ShrinkFunction = Callable[[int, bool], int]
+"""`(target, hard) -> freed`: free about `target` bytes and return the bytes freed."""
 SizeFunction = Callable[[], int]
+"""`() -> bytes held`, cheap enough to be called at every look at memory."""
 TallyFunction = Callable[[bool], Mapping[int, int] | None]
+"""`(hard) -> bytes by density class`, or None to be divided by size this time."""
 AnyShrinkFunction = TypeVar("AnyShrinkFunction", bound=ShrinkFunction)
 AnyCallable = TypeVar("AnyCallable", bound=Callable[..., Any])
 
@@ -49,6 +52,7 @@ MOST_CAUSES = 32
 # callback of a weak reference may run in the middle of anything, garbage collection included.
 _registry: dict[int, Shrinker] = {}
 _serials = itertools.count(1)
+_hooks: list[Callable[[], object]] = []
 
 # For counters that several threads change. It is held over straight-line code only, and re-entrant
 # because a garbage collection on its way out may run a finaliser that counts something.
@@ -106,7 +110,7 @@ class NonsenseError(ValueError):
     """A callback answered something that is no number of bytes."""
 
 
-def _whole(answer: object) -> int:
+def whole(answer: object) -> int:
     """Return what user code answered as an exact int of bytes, or raise NonsenseError."""
     # operator.index takes the integers of numpy as well, and makes an exact int of a subclass of int,
     # whose comparisons could be anything.
@@ -121,7 +125,7 @@ def _whole(answer: object) -> int:
     return number
 
 
-def _hold(func: AnyCallable, gone: Callable[[object], None]) -> Callable[[], AnyCallable | None]:
+def hold(func: AnyCallable, gone: Callable[[object], None]) -> Callable[[], AnyCallable | None]:
     """Return a callable that gives `func`, or None once the owner of the bound method `func` is dead."""
     if not isinstance(func, MethodType):
         return lambda: func
@@ -164,7 +168,6 @@ class Shrinker:
         "_size",
         "_slowest",
         "_tally",
-        "_watched",
         "name",
         "serial",
     )
@@ -176,11 +179,9 @@ class Shrinker:
         self._registry = _registry
         self.serial = next(_serials)
         gone = partial(_forget, _registry, self.serial)
-        self._func: Callable[[], ShrinkFunction | None] = _hold(func, gone)
-        # A Deferred is ours to hold, but the bound method in it is not: its owner's death counts.
-        self._watched = func.watch(gone) if isinstance(func, Deferred) else None
-        self._size: Callable[[], SizeFunction | None] = _nothing if size is None else _hold(size, gone)
-        self._tally: Callable[[], TallyFunction | None] = _nothing if tally is None else _hold(tally, gone)
+        self._func: Callable[[], ShrinkFunction | None] = hold(func, gone)
+        self._size: Callable[[], SizeFunction | None] = _nothing if size is None else hold(size, gone)
+        self._tally: Callable[[], TallyFunction | None] = _nothing if tally is None else hold(tally, gone)
         self._calls = self._asked = self._answered = self._errors = 0
         self._slowest = self._rests_until = 0.0
         self._last_error: str | None = None
@@ -207,7 +208,6 @@ class Shrinker:
         self._registry.pop(self.serial, None)
         # A handle that someone keeps should not keep the callbacks' closures.
         self._func = self._size = self._tally = _nothing
-        self._watched = None
 
     def __enter__(self) -> Shrinker:
         return self
@@ -226,7 +226,16 @@ class Shrinker:
             f"slowest {record.slowest:.3f} s>"
         )
 
-    # What follows is for the engine.
+    # What follows is for the engine and the rooms above it.
+
+    def calls_for(self, func: object) -> bool:
+        """Whether `func` itself is what this shrinker calls."""
+        return self._func() is func
+
+    @property
+    def tallies(self) -> bool:
+        """Whether it was registered with a tally, as every cache of ebbcache is."""
+        return self._tally is not _nothing
 
     def resting(self, now: float) -> bool:
         """Whether it was slow so recently that soft rounds should pass it over (seconds of `clock`)."""
@@ -238,7 +247,7 @@ class Shrinker:
         if size is None:
             return None
         try:
-            return _whole(size())
+            return whole(size())
         except Exception as exc:
             self._failed("size", exc)
             return None
@@ -253,7 +262,7 @@ class Shrinker:
             try:
                 answer = func(hard)
                 if answer is not None:
-                    classes = {operator.index(c): _whole(b) for c, b in answer.items()}
+                    classes = {operator.index(c): whole(b) for c, b in answer.items()}
             except Exception as exc:
                 self._failed("tally", exc)
         self._timed(clock.tick() - start, 0)
@@ -272,7 +281,7 @@ class Shrinker:
         error: str | None = "interrupted"
         start = clock.tick()
         try:
-            freed, error = min(_whole(func(target, hard)), most), None
+            freed, error = min(whole(func(target, hard)), most), None
             if held is not None:
                 freed = min(freed, held)
         except Exception as exc:
@@ -322,111 +331,6 @@ class Shrinker:
         return error
 
 
-class Deferred:
-    """A shrinker function that runs soft requests when the program says so; see `deferred`."""
-
-    __slots__ = ("__weakref__", "_debt", "_func", "_inner_size", "_size")
-
-    def __init__(self, func: ShrinkFunction, size: SizeFunction | None) -> None:
-        self._func = _hold(func, _ignore)
-        self._size: Callable[[], SizeFunction | None] = _nothing if size is None else _hold(size, _ignore)
-        self._debt = 0
-
-    def watch(self, gone: Callable[[object], None]) -> object:
-        """Return something that calls `gone` (while it is kept) when the function's owner dies."""
-        func = self._func()
-        return None if func is None else _hold(func, gone)
-
-    @property
-    def pending(self) -> int:
-        """Bytes that soft requests asked for and nobody freed yet."""
-        return self._debt
-
-    def __call__(self, target: int, hard: bool) -> int:
-        """Free `target` bytes at once if `hard`; else note the debt and answer 0."""
-        func = self._func()
-        if func is None:
-            return 0
-        if hard:
-            freed = func(target, True)
-            self._repay(freed)
-            return freed
-        size = self._size()
-        most = None if size is None else _whole(size())
-        with _lock:
-            debt = self._debt + target
-            self._debt = debt if most is None or debt < most else most
-        return 0
-
-    def pay(self, limit: int | str | None = None) -> int:
-        """Free what is pending, at most `limit` bytes of it, in this thread; return the bytes freed.
-
-        What was asked for and not freed is forgiven (nothing was left to free); what lies above `limit`
-        stays pending. An exception of the function comes through, and the debt stays.
-        """
-        if limit is not None:
-            limit = parse_bytes(limit, "limit")
-        func = self._func()
-        if func is None:
-            return 0
-        with _lock:
-            # Taken off before the call, so that two threads never pay the same debt.
-            due = self._debt if limit is None or self._debt < limit else limit
-            self._debt -= due
-        if due == 0:
-            return 0
-        paid = False
-        try:
-            freed = func(due, False)
-            paid = True
-        finally:
-            if not paid:
-                with _lock:
-                    self._debt += due
-        return freed
-
-    def _repay(self, freed: object) -> None:
-        """Take what a hard request freed off the debt; the engine judges answers that make no sense."""
-        if isinstance(freed, int) and freed > 0:
-            with _lock:
-                self._debt = self._debt - freed if self._debt > freed else 0
-
-    def __repr__(self) -> str:
-        return f"<Deferred {self._func()!r}: {format_bytes(self._debt)} pending>"
-
-
-def _ignore(_: object) -> None:
-    """Do nothing when a weakly held owner dies."""
-
-
-def deferred(func: ShrinkFunction, *, size: SizeFunction | None = None) -> Deferred:
-    """Make a shrinker function whose soft requests wait until the program calls `pay()`.
-
-    For programs that can free memory safely only at certain points of their own loop. Soft requests add
-    up in `pending` (bytes) and answer 0; with `size`, a callable that tells the bytes held, the debt never
-    grows beyond that. Hard requests run at once, in the thread that reclaims. Bound methods are held
-    weakly, as `register_shrinker` does.
-
-    >>> pages = ["page"] * 100
-    >>> @deferred
-    ... def drop_pages(target, hard):
-    ...     dropped = min(len(pages), -(-target // 4096))
-    ...     del pages[:dropped]
-    ...     return dropped * 4096
-    >>> with register_shrinker("pages", drop_pages):
-    ...     _ = drop_pages(10_000, False)  # what the engine does under soft pressure
-    ...     drop_pages.pending, len(pages)
-    (10000, 100)
-    >>> drop_pages.pay(), drop_pages.pending, len(pages)
-    (12288, 0, 97)
-    """
-    if not callable(func):
-        raise TypeError(f"func must be callable, not {func!r}")
-    if size is not None and not callable(size):
-        raise TypeError(f"size must be callable or None, not {size!r}")
-    return Deferred(func, size)
-
-
 @overload
 def register_shrinker(
     name: str, func: ShrinkFunction, *, size: SizeFunction | None = None, tally: TallyFunction | None = None
@@ -471,7 +375,7 @@ def register_shrinker(
     >>> handle.registered
     False
     """
-    if not issubclass(type(name), str):
+    if not isinstance(name, str):
         raise TypeError(f"name must be a str, not {name!r}")
     if not name.strip() or not name.isprintable():
         raise ValueError(f"name must be printable and not blank, got {name!r}")
@@ -485,6 +389,8 @@ def register_shrinker(
     if func is not None:
         shrinker = Shrinker(name, func, size, tally)
         _registry[shrinker.serial] = shrinker
+        for hook in _hooks:
+            hook()
         return shrinker
 
     def decorate(func: AnyShrinkFunction) -> AnyShrinkFunction:
@@ -499,3 +405,8 @@ def registered(name: str | None = None) -> tuple[Shrinker, ...]:
     # dict.copy is atomic where iterating is not: a garbage collection can take dead owners out meanwhile.
     everyone = _registry.copy().values()
     return tuple(s for s in everyone if name is None or s.name == name)
+
+
+def when_registered(hook: Callable[[], object]) -> None:
+    """Have `hook()` called after every registration, in the thread that registers; it must not raise."""
+    _hooks.append(hook)
