@@ -1,0 +1,90 @@
+"""Descriptors that stay open, so that a reading is one `pread` each, and closing that cannot hit a reader.
+
+Opening a file of /proc or cgroupfs costs several times what reading it does. A descriptor is closed when the last
+reference to its owner goes: a thread that still reads holds one, so its descriptor's number cannot be given to
+another file under it. Bound: a read is one system call and never blocks on these file systems.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+
+CLOEXEC = getattr(os, "O_CLOEXEC", 0)
+"""Absent on Windows, where descriptors are not inherited anyway."""
+
+_WORDS = {
+    errno.ENOENT: "not there",
+    errno.ENODEV: "gone (the cgroup was removed)",
+    errno.EACCES: "no permission",
+    errno.EPERM: "no permission",
+    errno.EROFS: "mounted read-only",
+    errno.EOPNOTSUPP: "not supported (turned off in this kernel)",
+    errno.EMFILE: "too many open files",
+}
+
+_PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR})
+"""Errors that are the process's trouble of the moment: what was found before still holds."""
+
+
+class Kept:
+    """A file that is opened once and read many times from its start."""
+
+    __slots__ = ("fd", "path")
+
+    def __init__(self, path: str, flags: int = os.O_RDONLY) -> None:
+        self.fd = -1
+        self.path = path
+        self.fd = os.open(path, flags | CLOEXEC)
+
+    @classmethod
+    def adopt(cls, fd: int, path: str) -> Kept:
+        """Return the owner of a descriptor that is open already; `path` is what to call it."""
+        kept = cls.__new__(cls)
+        kept.fd, kept.path = fd, path
+        return kept
+
+    def read(self, size: int = 8192) -> bytes:
+        """Return the file's content now, at most `size` bytes; raises OSError."""
+        return os.pread(self.fd, size, 0)
+
+    def close(self, _close: Callable[[int], None] = os.close) -> None:
+        """Close at once: only where no other thread can be reading."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            try:
+                _close(fd)
+            except OSError:
+                pass
+
+    __del__ = close
+
+
+def explain(error: OSError | ValueError) -> str:
+    """Return in a few words why something could not be read."""
+    if isinstance(error, OSError) and error.errno is not None:
+        code = errno.errorcode.get(error.errno, str(error.errno))
+        return f"{_WORDS.get(error.errno, os.strerror(error.errno))} ({code})"
+    return f"not understood: {error}"
+
+
+def excuse(error: OSError | ValueError) -> str:
+    """Return why a source is not to be had; raise instead if that says nothing about the source itself."""
+    if isinstance(error, OSError) and error.errno in _PASSING:
+        raise error
+    return explain(error)
+
+
+def number_after(text: bytes, label: bytes) -> int:
+    """Return the decimal number that follows `label` in `text`, 0 if the label is not there.
+
+    >>> number_after(b"anon 5\\nfile 7\\n", b"file ")
+    7
+    """
+    at = text.find(label)
+    if at < 0:
+        return 0
+    at += len(label)
+    end = text.find(b"\n", at)
+    return int(text[at:end] if end >= 0 else text[at:])

@@ -1,0 +1,314 @@
+"""`Memory`: every source folded into one reading, the nearest ceiling's, and one place to wait.
+
+The nearest ceiling is the one with the least headroom; a source that fails is left out, never taken for plenty of
+room. Reading waits for no lock: it walks a tuple of sources that is replaced as a whole when the process moves to
+another cgroup. Bound: a reading is one to three `pread`s for each source with a limit (tens of microseconds
+in all); limits are half a second old at most, the process's cgroup five.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+from ebbcache.memory import cgroup1, cgroup2, events, psi, systemd
+from ebbcache.memory.files import Kept, explain
+from ebbcache.memory.finding import Found, find
+from ebbcache.memory.reading import Missing, Reading, Source, SourceState, Survey, WakeupState
+from ebbcache.memory.waiting import HAVE_POLL, Candidate, EventWaker, Waker, Wakeups, wait
+
+_log = logging.getLogger("ebbcache.memory")
+
+REFRESH = 0.5
+"""Seconds after which limits are read again."""
+
+RESOLVE = 5.0
+"""Seconds after which it is checked that the process still is in the same cgroup."""
+
+RETRY = 1.0
+"""Seconds between two attempts to find everything anew because something could not be read."""
+
+
+def _limit(limit: int | None) -> int | None:
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int)):
+        raise TypeError(f"limit must be an int (bytes) or None, not {limit!r}")
+    if limit is not None and limit <= 0:
+        raise ValueError(f"limit must be positive, got {limit!r}")
+    return limit
+
+
+class Memory:
+    """Where this process stands, and what wakes those who want to know.
+
+    `limit` (bytes) is a ceiling of the user's own on the process's resident set. `root` is where /proc and /sys are
+    looked for, so that a recorded tree can stand in for a machine; `timer` tells the seconds that the age of limits is
+    measured in. Raises TypeError or ValueError for a limit that makes no sense, and otherwise never: what cannot be
+    read is in the survey.
+
+    `read()`, `wake()` and `set_limit()` may be called from any thread, `wait()` from one at a time.
+
+    >>> memory = Memory()
+    >>> reading = memory.read()
+    >>> reading is None or reading.headroom == reading.limit - reading.usage
+    True
+    >>> memory.close()
+    """
+
+    def __init__(
+        self, *, limit: int | None = None, root: str = "/", timer: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._limit = _limit(limit)
+        self._prefix = os.path.abspath(root).rstrip("/") if root != "/" else ""
+        self._timer = timer
+        self._found = Found()
+        self._wakeups: Wakeups | None = None
+        self._waker: Waker | EventWaker | None = None
+        self._open()
+
+    def _open(self) -> None:
+        # Re-entrant, for a signal handler or a finaliser may come back to us while the thread it runs in holds it.
+        self._lock = threading.RLock()
+        self._pid = os.getpid()
+        self._nearest = ""
+        self._lost: dict[str, Missing] = {}
+        self._told: set[str] = set()
+        self._stale = True
+        self._refresh_at = self._resolve_at = self._retry_at = self._timer()
+        self._waker = Waker() if HAVE_POLL else EventWaker()
+        self._wakeups = Wakeups()
+        self._resolve()
+        self._refresh_at += REFRESH
+        self._resolve_at += RESOLVE
+
+    def read(self) -> Reading | None:
+        """Return where the process stands under its nearest ceiling; None if nothing could be read.
+
+        Costs tens of microseconds, takes no lock that another thread may hold for long, and raises nothing.
+        """
+        now = self._timer()
+        if now >= self._refresh_at:
+            self._keep_up(now)
+        reading, failed = self._least(self._found.sources)
+        if failed and now >= self._retry_at and self._look_again(now):
+            reading, failed = self._least(self._found.sources)
+        if failed:
+            self._announce()
+        return reading
+
+    def _least(self, sources: tuple[Source, ...]) -> tuple[Reading | None, bool]:
+        """Return the nearest ceiling's reading, and whether a source failed."""
+        nearest: tuple[int, int, int, bool, Source] | None = None
+        hard: int | None = None
+        failed = False
+        for source in sources:
+            try:
+                ceilings = source.ceilings()
+            except (OSError, ValueError) as error:
+                failed = True
+                source.error = explain(error)
+                if source.name == self._nearest:
+                    self._lost[source.name] = Missing(
+                        source.name, source.path, f"was the nearest ceiling until it failed: {source.error}"
+                    )
+                continue
+            source.error = None
+            if self._lost and source.stale is None:
+                self._lost.pop(source.name, None)
+            for limit, usage, soft in ceilings:
+                headroom = limit - usage
+                if nearest is None or headroom < nearest[0]:
+                    nearest = (headroom, limit, usage, soft, source)
+                if not soft and (hard is None or headroom < hard):
+                    hard = headroom
+        if nearest is None:
+            return None, failed
+        headroom, limit, usage, soft, source = nearest
+        self._nearest = source.name
+        if soft:
+            return Reading(limit, usage, headroom, f"{source.name} (high)", True, hard), failed
+        return Reading(limit, usage, headroom, source.name), failed
+
+    @contextlib.contextmanager
+    def _if_free(self) -> Iterator[bool]:
+        # A reader never waits: whoever holds the lock is doing the same work.
+        free = self._lock.acquire(blocking=False)
+        try:
+            yield free
+        finally:
+            if free:
+                self._lock.release()
+
+    def _keep_up(self, now: float) -> None:
+        """Read the limits again, and now and then look whether the process was moved."""
+        with self._if_free() as free:
+            if not free:
+                return
+            self._refresh_at = now + REFRESH
+            if now >= self._resolve_at:
+                self._resolve_at = now + RESOLVE
+                if self._lost or self._found.moved():
+                    self._resolve()
+                    return
+            self._refresh()
+        # A limit that cannot be read stays what it was; but that may also mean that the cgroup is gone.
+        if now >= self._retry_at and any(source.stale is not None for source in self._found.sources):
+            self._look_again(now)
+
+    def _refresh(self) -> None:
+        for source in self._found.sources:
+            try:
+                self._stale |= source.refresh()
+                source.stale = None
+            except (OSError, ValueError) as error:
+                source.stale = f"limit could not be read again: {explain(error)}"
+
+    def _look_again(self, now: float) -> bool:
+        with self._if_free() as free:
+            if free:
+                self._retry_at = now + RETRY
+                self._resolve()
+        return free
+
+    def _resolve(self) -> None:
+        """Find everything anew. What was found before stays if the process is short of descriptors or memory."""
+        moved = self._found.moved()
+        try:
+            found = find(self._prefix, self._limit)
+        except OSError as error:
+            if not self._found.sources:
+                self._found = Found(missing=(Missing("everything", self._prefix or "/", explain(error)),))
+            return
+        if moved:
+            self._lost.clear()  # those were the ceilings of another place
+        self._found = found
+        self._stale = True
+
+    def _announce(self) -> None:
+        for name, lost in list(self._lost.items()):
+            if name not in self._told:
+                self._told.add(name)
+                _log.warning("memory source %s (%s) %s", name, lost.path, lost.why)
+
+    def set_limit(self, limit: int | None) -> None:
+        """Set or (None) lift the user's own ceiling on this process's resident set, in bytes."""
+        _limit(limit)
+        with self._lock:
+            self._limit = limit
+            self._found = self._found.with_limit(limit)
+
+    def wait(self, timeout: float) -> str | None:
+        """Wait at most `timeout` seconds for something that makes it worth reading again.
+
+        Returns the name of what it was ("psi", "memory.events", "pressure_level", "usage_threshold", "systemd"), "wake"
+        for `wake()`, None when the time ran out, and "closed" at once after `close()`. A wake before the call ends
+        it at once.
+        """
+        end = time.monotonic() + timeout
+        while True:
+            waker = self._waker
+            if waker is None:
+                return "closed"
+            self._arrange()
+            name, lost = wait(waker, self._wakeups, end - time.monotonic())
+            if self._waker is None:
+                return "closed"
+            if name is not None:
+                self._refresh_at = -math.inf  # an event may well mean that the limit was lowered
+                return name
+            if not lost:
+                return None
+            # What it watched is gone, most likely with the cgroup that the process was in.
+            with self._lock:
+                self._resolve()
+
+    def wake(self) -> None:
+        """End the wait that is running, or else the next one. From any thread, and from a signal handler."""
+        waker = self._waker
+        if waker is not None:
+            waker.wake()
+
+    def _arrange(self) -> None:
+        """Arm what there is to arm, if anything changed since the last time."""
+        with self._lock:
+            if self._wakeups is not None and self._stale:
+                self._stale = False
+                self._wakeups.arrange(self._wanted())
+
+    def _wanted(self) -> list[list[Candidate]]:
+        """Return groups of which one is enough: the service manager's choice, or our cgroup's stalls, or the host's."""
+        groups: list[list[Candidate]] = []
+        if not systemd.off(os.environ):
+            asked = systemd.candidate(os.environ, self._prefix)
+            groups.append(
+                ([asked] if asked else []) + [psi.candidate(path) for path in self._found.pressure]
+            )
+        for source in self._found.sources:
+            if isinstance(source, cgroup2.Level) and source.limited:
+                groups.append([events.memory_events(source.directory)])
+            elif isinstance(source, cgroup1.Level) and source.limit is not None:
+                groups.append([events.pressure_level(source.directory)])
+                groups.append([events.usage_thresholds(source.directory, source.limit)])
+        return groups
+
+    def survey(self) -> Survey:
+        """Read everything, arm what can be armed, and return all that was found or not, and why. Milliseconds."""
+        with self._lock:
+            if self._waker is None:
+                return Survey(None, (), ())
+            self._resolve()
+            self._arrange()
+            found, wakeups = self._found, self._wakeups
+        reading = self._least(found.sources)[0]
+        states: list[SourceState] = []
+        for source in found.sources:
+            states += self._states(source, reading)
+        states += [SourceState(m.name, m.path, error=m.why) for m in (*found.missing, *self._lost.values())]
+        woken = () if wakeups is None else wakeups.states()
+        if systemd.off(os.environ):
+            why = f"turned off by {systemd.WATCH}={systemd.OFF}"
+            woken += tuple(WakeupState("psi", path, False, error=why) for path in found.pressure)
+        return Survey(reading, tuple(states), woken)
+
+    def _states(self, source: Source, reading: Reading | None) -> Iterator[SourceState]:
+        """Yield one state for each ceiling of a source, or one that says that there is none, or why not."""
+        try:
+            ceilings = source.ceilings()
+        except (OSError, ValueError) as error:
+            yield SourceState(source.name, source.path, error=explain(error), note=source.note)
+            return
+        if not ceilings:
+            yield SourceState(source.name, source.path, error=source.stale, note=source.note)
+        for limit, usage, soft in ceilings:
+            name = f"{source.name} (high)" if soft else source.name
+            binding = reading is not None and reading.source == name
+            headroom = limit - usage
+            yield SourceState(
+                name, source.path, limit, usage, headroom, soft, binding, source.stale, source.note
+            )
+
+    def close(self) -> None:
+        """Let go of every descriptor; a running `wait()` ends, `read()` returns None from now on."""
+        with self._lock:
+            self.wake()
+            self._found, self._wakeups, self._waker = Found(), None, None
+
+    def reopen(self) -> None:
+        """Start afresh: for the child after a fork, whose descriptors are its parent's and read its parent.
+
+        Nothing that the parent holds is touched: poll keeps no state in the kernel, and a trigger or notification
+        lives until the last copy of its descriptor is closed.
+        """
+        if os.getpid() != self._pid:
+            # No other thread of the parent lives on here, but their frames still hold what they were reading.
+            kept: list[Kept] = [*self._found.kept()]
+            kept += self._wakeups.kept() if self._wakeups is not None else []
+            kept += self._waker.kept() if self._waker is not None else []
+            for one in kept:
+                one.close()
+        self._found = Found()
+        self._open()
