@@ -1,0 +1,340 @@
+"""When to free and how much: one reading, one decision, by whoever looks.
+
+Two threads look: the watcher, and any thread whose inserts have spent the *allowance*, so that the promise
+holds when the watcher starves under the GIL. A look reads the nearest ceiling, tells cached, others and
+retained apart (account.py), and then either grants a new allowance or frees: `high - headroom - credit`
+bytes, softly under `low`, hard under `min`. Caches may grow up to `limit - high - peak of others`; at that
+cap they make room among themselves. A reading that does not move is no reason to free everything: what was
+freed counts as credit, and more is freed only while headroom goes on falling.
+
+Bounds: an insert waits at most `WAIT` seconds for another thread's look; between two readings caches grow by
+at most a quarter of what is free for them; one log line a change of state.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from ebbcache import engine
+from ebbcache.clock import clock
+from ebbcache.governor import allocator
+from ebbcache.governor.account import MIB, Account, Marks
+from ebbcache.memory import Reading
+from ebbcache.units import format_bytes
+
+log = logging.getLogger("ebbcache.governor")
+
+WAIT = 0.005  # s: the longest that an insert waits for another thread's look
+PATIENCE = 1.0  # s: the same for a caller who asked for memory by name
+FASTEST, SLOWEST = 0.01, 1.0  # s: bounds of the watcher's interval
+BURST = 1 << 30  # bytes/s: what others may allocate while nobody looks
+SMALLEST_GRANT = 64 << 10  # bytes: under this a look would cost more than it guards
+UNGOVERNED = 256 * MIB  # bytes: the allowance where nothing limits memory
+COLLECT_EVERY = 5.0  # s: between two full garbage collections that pressure asks for
+
+Level = Literal["calm", "soft", "hard"]
+State = Literal["calm", "soft", "hard", "exhausted"]
+
+
+class MemorySource(Protocol):
+    """What the governor needs of `ebbcache.memory.Memory`, or of a stand-in for tests."""
+
+    def read(self) -> Reading | None:
+        """Return the nearest ceiling, or None where nothing limits memory."""
+        ...
+
+
+class Allowance:
+    """The bytes that inserts may still add before somebody must look; shared by all caches."""
+
+    __slots__ = ("left",)
+
+    def __init__(self) -> None:
+        self.left = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One decision: how urgent it is, how much to free, and how much caches may grow until the next look."""
+
+    level: Level
+    target: int
+    grant: int
+
+
+class Governor:
+    """Decides for one process, with `memory` and `timer` (seconds) injected; watcher.py has the thread."""
+
+    def __init__(
+        self,
+        memory: MemorySource,
+        *,
+        timer: Callable[[], float] = time.monotonic,
+        allowance: Allowance | None = None,
+    ) -> None:
+        self.memory = memory
+        self.timer = timer
+        self.allowance = allowance or Allowance()
+        self.reserve = 0
+        self.marks_override: Marks | None = None
+        self.reading: Reading | None = None
+        self.marks = Marks(0, 0, 0)
+        self.state: State = "calm"
+        self.passes = {"soft": 0, "hard": 0, "replace": 0}
+        self.freed = 0
+        self.looks = 0
+        self.account = Account()
+        self._accounts: dict[str, Account] = {}
+        self._inserting = 0
+        self._rooms: list[tuple[int, int]] = []
+        self._hard_headroom: int | None = None
+        self._collected_at = float("-inf")
+        self.renew_lock()
+
+    def renew_lock(self) -> None:
+        """Forget who was looking: a forked child inherits the turn of a thread that it does not have."""
+        self._turn = threading.Lock()
+        self._looking: int | None = None
+
+    # -- looking ---------------------------------------------------------------------------------------
+
+    def spent(self, size: int) -> bool:
+        """Answer whether an insert of `size` bytes is kept, now that the allowance is used up."""
+        if self._looking == threading.get_ident():
+            return self.state != "exhausted"  # a shrinker, listener or finaliser inserts amid a look
+        if not self._take_turn(WAIT):
+            return self.state in ("calm", "soft")  # somebody is looking, and the next look sees this insert
+        self._inserting = size
+        try:
+            return self._look()
+        finally:
+            self._inserting = 0
+            self._end_turn()
+
+    def look(self) -> None:
+        """Read and act once, as the watcher does; passed over while another thread is at it."""
+        if self._looking != threading.get_ident() and self._take_turn(WAIT):
+            try:
+                self._look()
+            finally:
+                self._end_turn()
+
+    def _take_turn(self, seconds: float) -> bool:
+        # A turn is a token, not a lock around data: nobody waits for it longer than `seconds`, so the
+        # user's callbacks that run during a turn can hold nobody up.
+        if not self._turn.acquire(timeout=seconds):
+            return False
+        self._looking = threading.get_ident()
+        return True
+
+    def _end_turn(self) -> None:
+        self._looking = None
+        self._turn.release()
+
+    def _look(self) -> bool:
+        self.looks += 1
+        reading = self._read()
+        if reading is None:
+            # Either nothing limits memory, or nothing could be read this time: no licence to grow.
+            lost = self.reading is not None
+            self.allowance.left = 0 if lost else UNGOVERNED
+            return not lost
+        plan = self._plan(reading)
+        freed = 0
+        for _ in range(2):
+            if plan.target <= 0:
+                break
+            freed = self._free(plan)
+            again = self._plan(self.reading or reading)
+            done = again.level != "hard" or plan.level == "calm"
+            plan = again
+            if done:
+                break
+        self._enter_state(plan, freed)
+        exhausted = self.state == "exhausted"
+        self.allowance.left = 0 if exhausted else plan.grant
+        # A value that could not stay even if every cache made way for it is not taken in.
+        return not exhausted and self._inserting <= self.cap
+
+    def _read(self) -> Reading | None:
+        # The value being inserted is in usage already; counted as cached it is not mistaken for others.
+        cached = engine.sizes() + self._inserting
+        reading = self.memory.read()
+        clock.tick()
+        if reading is not None:
+            account = self._accounts.get(reading.source)
+            if account is None:  # usage under another ceiling is another number, not a change of this one
+                account = self._accounts[reading.source] = Account()
+            account.observe(reading.usage, cached, self.timer())
+            self.account = account
+            self.reading = reading
+            self.marks = self.marks_override or Marks.of(reading.limit, self.account.fall)
+        return reading
+
+    # -- deciding --------------------------------------------------------------------------------------
+
+    @property
+    def kept_free(self) -> int:
+        """The headroom in bytes at which caches come to rest: `high` or the user's reserve, and rooms made."""
+        others = self.account.others
+        rooms = sum(max(0, amount - max(0, others - before)) for amount, before in self._rooms)
+        return max(self.marks.high, self.reserve) + rooms
+
+    @property
+    def cap(self) -> int:
+        """The most bytes that caches may hold: what the peak of others and the free part leave over."""
+        if self.reading is None:
+            return 0
+        return max(0, self.reading.limit - self.kept_free - self.account.peak)
+
+    def _plan(self, reading: Reading) -> Plan:
+        account, marks = self.account, self.marks
+        extra = self.kept_free - marks.high
+        short = marks.high + extra - reading.headroom - account.credit
+        left = reading.headroom
+        if reading.soft:
+            # Crossing a soft ceiling (memory.high) gets a process slowed down, not killed: memory is nearly
+            # out when that one is crossed, or when the nearest hard one is close.
+            left += marks.min
+            if reading.hard_headroom is not None:
+                left = min(left, reading.hard_headroom)
+        if left < marks.min:
+            return Plan("hard", max(short, self._fallen(left), self._inserting), 0)
+        self._hard_headroom = None
+        room = reading.headroom + account.credit - extra
+        if room < marks.low or (self.state != "calm" and short > 0):
+            return Plan("soft", short, 0)
+        room = min(self.cap - account.cached, room - marks.high)
+        if room >= SMALLEST_GRANT:
+            return Plan("calm", 0, max(room // 4, SMALLEST_GRANT))
+        # At the cap as much is freed as comes in, a batch at a time so that a look pays for itself.
+        batch = max(min(account.cached, self.cap) // 64, SMALLEST_GRANT)
+        over = min(max(account.cached - self.cap, 0), max(4 * batch, self._inserting))
+        return Plan("calm", over + batch, batch)
+
+    def _fallen(self, headroom: int) -> int:
+        """Return what to free under `min`, where the kernel must get memory back, whatever the credit.
+
+        Headroom that fell on since the last hard pass has to be made good, by more than it fell if lately
+        only a part of what was freed came back. Headroom that stands still asks for nothing more.
+        """
+        before = self.marks.min if self._hard_headroom is None else self._hard_headroom
+        self._hard_headroom = min(before, headroom)
+        return int(max(0, before - headroom) / max(0.25, self.account.return_rate))
+
+    # -- freeing ---------------------------------------------------------------------------------------
+
+    def _free(self, plan: Plan) -> int:
+        """Carry `plan` out, account for the answer, and return the bytes freed."""
+        usage, cached = self.account.usage, self.account.cached - self._inserting
+        if plan.level == "calm":
+            self.passes["replace"] += 1
+            result = engine.reclaim(plan.target, why="growth", tallied_only=True)
+        else:
+            self.passes[plan.level] += 1
+            result = engine.reclaim(plan.target, plan.level == "hard", why="pressure", most=usage)
+        self._note(result.freed, usage, cached)
+        if plan.level != "calm" and self.account.usage > usage - result.freed // 2:
+            self._press_allocator(result.freed, plan.level)
+        return result.freed
+
+    def _note(self, freed: int, usage: int, cached: int) -> None:
+        """Account for `freed` bytes: stated sizes show theirs at once, the rest is believed for a while."""
+        self.freed += freed
+        self.account.claim(freed - max(0, cached - engine.sizes()), self.timer())
+        self._read()
+        self.account.returned(freed, usage - self.account.usage)
+
+    def _press_allocator(self, freed: int, level: Level) -> None:
+        """Try to turn freed bytes into headroom, where malloc says that it holds enough of them."""
+        now = self.timer()
+        if level == "hard" and freed >= MIB and now - self._collected_at > COLLECT_EVERY:
+            self._collected_at = now
+            gc.collect()  # values in reference cycles go only now
+        if allocator.free_bytes() >= max(MIB, freed // 4):
+            self._trim()
+
+    def _trim(self) -> None:
+        before = self.account.usage
+        allocator.trim()
+        self._read()
+        self.account.give_back(before - self.account.usage)
+
+    def _enter_state(self, plan: Plan, freed: int) -> None:
+        state: State = plan.level
+        if state == "hard" and plan.target > 0 and not freed:
+            state = "exhausted"
+        if self.state == "exhausted" and state != "calm":
+            return  # admission comes back with calm, not with every byte
+        if state == self.state:
+            return
+        was, self.state = self.state, state
+        reading = self.reading
+        if reading is None:
+            return
+        log.log(
+            logging.WARNING if state == "exhausted" else logging.INFO,
+            "memory pressure: %s (was %s): headroom %s of %s (%s), caches %s, others %s%s",
+            state,
+            was,
+            format_bytes(reading.headroom),
+            format_bytes(reading.limit),
+            reading.source,
+            format_bytes(self.account.cached),
+            format_bytes(self.account.others),
+            "; nothing more can be freed, new values are not kept" if state == "exhausted" else "",
+        )
+
+    # -- for users -------------------------------------------------------------------------------------
+
+    def reclaim(self, target: int | None, hard: bool) -> engine.Reclaimed:
+        """Free `target` bytes (None: all) on the user's word, and account for them."""
+        mine = self._looking != threading.get_ident() and self._take_turn(PATIENCE)
+        try:
+            usage, cached = self.account.usage, engine.sizes()
+            result = engine.reclaim(target, hard, why="reclaim")
+            if mine and self.reading is not None:
+                self._note(result.freed, usage, cached)
+            return result
+        finally:
+            if mine:
+                self._end_turn()
+
+    @contextmanager
+    def make_room(self, amount: int) -> Iterator[engine.Reclaimed]:
+        """Free what is missing for `amount` bytes, softly first, and keep it from caches in the block."""
+        self.look()
+        room = (amount, self.account.others)
+        self._rooms.append(room)
+        self.allowance.left = 0
+        try:
+            yield self._clear_room()
+        finally:
+            self._rooms.remove(room)
+            self.allowance.left = 0
+
+    def _clear_room(self) -> engine.Reclaimed:
+        # One big allocation needs pages from the kernel: what the allocator retains is no credit here.
+        def missing() -> int:
+            return max(0, self.kept_free - self.reading.headroom) if self.reading else 0
+
+        result = self.reclaim(missing(), False)
+        if missing() and result.freed and self._take_turn(PATIENCE):
+            try:
+                self._trim()
+            finally:
+                self._end_turn()
+        return self.reclaim(missing(), True) if missing() else result
+
+    def interval(self) -> float:
+        """Return the seconds until the next look is due: no burst may run through half the headroom first."""
+        if self.reading is None or not self.account.cached:
+            return SLOWEST
+        return min(SLOWEST, max(FASTEST, self.reading.headroom / BURST / 2))

@@ -1,0 +1,126 @@
+"""The thread that looks when nobody inserts, and what keeps it right through fork and interpreter exit.
+
+One daemon thread a process, started with the first cache or shrinker. It sleeps in `Memory.wait`, which a
+kernel event or `wake()` cuts short, then lets the governor look and sweeps entries whose time is up. Events
+only wake it: sizes always come from readings. After fork the child has no thread, a governor whose turn may
+be held by nobody, and descriptors that it shares with its parent: all three are renewed, the thread on first
+use. Bound: an expired entry outlives its deadline by at most `SLOWEST` seconds plus one look.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import threading
+import weakref
+from typing import Protocol
+
+from ebbcache.governor.deciding import SLOWEST, Governor
+from ebbcache.memory import Memory
+
+log = logging.getLogger("ebbcache.governor")
+
+
+class Expiring(Protocol):
+    """A cache whose entries have deadlines."""
+
+    def expire(self) -> object:
+        """Drop the entries whose time is up."""
+        ...
+
+    def seconds_to_expiry(self) -> float | None:
+        """Return the seconds until an entry is due, 0 or less if one is, None if none has a deadline."""
+        ...
+
+
+class Watcher:
+    """Runs `governor` on `memory` in a thread of its own."""
+
+    def __init__(self, governor: Governor, memory: Memory) -> None:
+        self.governor = governor
+        self.memory = memory
+        self.played = False  # a test plays memory and time: the thread only sweeps
+        self.woken_by: dict[str, int] = {}
+        self._expiring: weakref.WeakSet[Expiring] = weakref.WeakSet()
+        self._thread: threading.Thread | None = None
+        self._stopping = False
+        self._starting = threading.Lock()
+
+    @property
+    def running(self) -> bool:
+        """Whether the thread is alive in this process."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def ensure_running(self) -> None:
+        """Start the thread unless it runs, or the interpreter is on its way out."""
+        if self._thread is not None or self._stopping:
+            return
+        # Creating a cache may not fail or wait, so a second thread that comes here meanwhile just goes on.
+        if not self._starting.acquire(blocking=False):
+            return
+        try:
+            if self._thread is None:
+                thread = threading.Thread(target=self._run, name="ebbcache-governor", daemon=True)
+                thread.start()
+                self._thread = thread
+        except RuntimeError as error:  # no more threads, or interpreter shutdown: inserts still look
+            log.warning("the governor's thread could not be started, only inserts watch memory: %s", error)
+        finally:
+            self._starting.release()
+
+    def watch_expiry(self, cache: Expiring) -> None:
+        """Sweep `cache` when its entries are due, for as long as it lives."""
+        self._expiring.add(cache)
+        self.ensure_running()
+        self.memory.wake()
+
+    def stop(self) -> None:
+        """End the thread: at exit, so that it is quiet before modules are torn down."""
+        self._stopping = True
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            self.memory.wake()
+            thread.join(timeout=1.0)
+        self.memory.close()
+
+    def after_fork(self) -> None:
+        """Renew, in a forked child, what it cannot share with its parent."""
+        self._thread = None
+        self._starting = threading.Lock()
+        self.governor.renew_lock()
+        self.governor.allowance.left = 0  # the child's first insert looks for itself, and starts its thread
+        self.memory.reopen()
+
+    def _run(self) -> None:
+        while not self._stopping:
+            try:
+                if not self.played:
+                    self.governor.look()
+                pause = self._sweep(self.governor.interval())
+            except Exception:
+                # Nothing may end the thread for good; whatever it was is not repeated at full speed.
+                log.exception("the governor failed to look; it goes on")
+                pause = SLOWEST
+            if not self._stopping:
+                reason = self.memory.wait(pause)
+                if reason is not None:
+                    self.woken_by[reason] = self.woken_by.get(reason, 0) + 1
+
+    def _sweep(self, pause: float) -> float:
+        """Expire what is due, and return `pause` or the time to the next deadline, whichever is sooner."""
+        for cache in list(self._expiring):
+            due = cache.seconds_to_expiry()
+            if due is not None and due <= 0:
+                cache.expire()
+                due = cache.seconds_to_expiry()
+            if due is not None:
+                pause = min(pause, max(due, 0.001))
+        return pause
+
+
+def install(watcher: Watcher) -> None:
+    """Keep `watcher` right for the rest of the process' life: forks and interpreter exit."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=watcher.after_fork)
+    atexit.register(watcher.stop)

@@ -1,0 +1,102 @@
+"""One snapshot of everything: what limits memory, what caches hold, and what the governor makes of it.
+
+Taken without stopping anything, so figures of different parts may be a moment apart. Bound: one survey of
+memory (milliseconds: files are opened, not kept) and one call of each shrinker's `size`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ebbcache import governor
+from ebbcache.governor.account import Marks
+from ebbcache.memory import Survey
+from ebbcache.shrinkers import Record, registered
+from ebbcache.store import IMPLEMENTATION
+
+
+@dataclass(frozen=True, slots=True)
+class ShrinkerStatus:
+    """A registered shrinker: the bytes it states (None: it states none), and its record."""
+
+    name: str
+    held: int | None
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class GovernorStatus:
+    """The governor's view; all amounts in bytes, `interval` in seconds.
+
+    `state` is calm, soft, hard or exhausted; `cached` what shrinkers state, `others` the rest of usage less what the
+    allocator retains, `peak` the recent most of others; `cap` the most that caches may hold; `passes` counts the
+    reclaims by kind ("replace": at the cap, caches made room for each other); `woken_by` what cut a sleep short.
+    """
+
+    state: str
+    running: bool
+    interval: float
+    marks: Marks
+    reserve: int
+    cap: int
+    cached: int
+    others: int
+    peak: int
+    retained: int
+    in_flight: int
+    allowance: int
+    looks: int
+    passes: dict[str, int]
+    freed: int
+    woken_by: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What `status()` found. `store` names the store's implementation ("pure" or "native")."""
+
+    memory: Survey
+    governor: GovernorStatus
+    shrinkers: tuple[ShrinkerStatus, ...]
+    store: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the same as plain dicts, lists, numbers and strings, ready for JSON."""
+        return asdict(self)
+
+
+def status() -> Status:
+    """Look at memory now and return what stands where; see `Status`.
+
+    >>> found = status()
+    >>> found.governor.state
+    'calm'
+    """
+    watcher = governor.the_watcher
+    one = watcher.governor
+    one.look()
+    account = one.account
+    return Status(
+        memory=watcher.memory.survey(),
+        governor=GovernorStatus(
+            state=one.state,
+            running=watcher.running,
+            interval=one.interval(),
+            marks=one.marks,
+            reserve=one.reserve,
+            cap=one.cap,
+            cached=account.cached,
+            others=account.others,
+            peak=account.peak,
+            retained=account.retained,
+            in_flight=account.in_flight,
+            allowance=governor.allowance.left,
+            looks=one.looks,
+            passes=dict(one.passes),
+            freed=one.freed,
+            woken_by=dict(watcher.woken_by),
+        ),
+        shrinkers=tuple(ShrinkerStatus(each.name, each.held(), each.record) for each in registered()),
+        store=IMPLEMENTATION,
+    )

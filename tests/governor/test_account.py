@@ -1,0 +1,132 @@
+"""The estimates that tell cached, others and retained apart, on injected numbers and times."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ebbcache.governor.account import MIB, Account, Marks
+
+
+def look(account: Account, *, others: int, cached: int, kept: int = 0, now: float) -> None:
+    account.observe(others + cached + kept, cached, now)
+
+
+def test_the_first_look_takes_everything_uncached_for_others() -> None:
+    account = Account()
+    look(account, others=70 * MIB, cached=30 * MIB, now=0.0)
+    assert (account.others, account.peak, account.retained) == (70 * MIB, 70 * MIB, 0)
+
+
+def test_freed_bytes_that_come_back_are_not_retained() -> None:
+    account = Account()
+    look(account, others=70 * MIB, cached=30 * MIB, now=0.0)
+    look(account, others=70 * MIB, cached=10 * MIB, now=0.1)
+    assert account.retained == 0
+    assert account.others == 70 * MIB
+
+
+def test_freed_bytes_that_stay_are_retained_and_not_taken_for_others() -> None:
+    account = Account()
+    look(account, others=70 * MIB, cached=30 * MIB, now=0.0)
+    look(account, others=70 * MIB, cached=10 * MIB, kept=20 * MIB, now=0.1)
+    assert account.retained == pytest.approx(20 * MIB, rel=0.01)
+    assert account.others == pytest.approx(70 * MIB, rel=0.01)
+
+
+def test_inserts_that_reuse_retained_memory_use_it_up() -> None:
+    account = Account()
+    look(account, others=0, cached=30 * MIB, now=0.0)
+    look(account, others=0, cached=10 * MIB, kept=20 * MIB, now=0.1)
+    look(account, others=0, cached=25 * MIB, kept=5 * MIB, now=0.2)
+    assert account.retained == pytest.approx(5 * MIB, rel=0.02)
+
+
+def test_retained_memory_is_forgotten_towards_others() -> None:
+    account = Account()
+    look(account, others=0, cached=30 * MIB, now=0.0)
+    for second in range(1, 601):
+        look(account, others=0, cached=10 * MIB, kept=20 * MIB, now=float(second))
+    assert account.retained < MIB
+    assert account.others > 19 * MIB
+
+
+def test_a_peak_of_others_is_held_and_then_decays_to_the_present() -> None:
+    account = Account()
+    look(account, others=20 * MIB, cached=0, now=0.0)
+    look(account, others=80 * MIB, cached=0, now=1.0)
+    peaks = []
+    for tick in range(2, 100):
+        look(account, others=20 * MIB, cached=0, now=float(tick))
+        peaks.append(account.peak)
+    assert peaks[0] == 80 * MIB
+    assert sorted(peaks, reverse=True) == peaks
+    assert peaks[14] == pytest.approx(50 * MIB, rel=0.1)  # held for 5 s, then half is gone after 10 more
+    assert peaks[-1] < 21 * MIB
+
+
+def test_the_largest_growth_of_others_between_two_looks_raises_the_marks_for_minutes() -> None:
+    account = Account()
+    look(account, others=20 * MIB, cached=0, now=0.0)
+    look(account, others=80 * MIB, cached=0, now=0.1)
+    assert account.fall == 60 * MIB
+    look(account, others=20 * MIB, cached=0, now=60.0)
+    assert account.fall > 40 * MIB
+    look(account, others=20 * MIB, cached=0, now=1200.0)
+    assert account.fall < MIB
+
+
+def test_growth_of_caches_is_no_burst_of_others() -> None:
+    account = Account()
+    look(account, others=20 * MIB, cached=0, now=0.0)
+    look(account, others=20 * MIB, cached=60 * MIB, now=0.1)
+    assert account.fall == 0
+
+
+def test_a_claim_is_believed_until_it_shows_or_its_time_is_up() -> None:
+    account = Account()
+    look(account, others=50 * MIB, cached=0, now=0.0)
+    account.claim(20 * MIB, 0.0)
+    assert account.credit == 20 * MIB
+    look(account, others=38 * MIB, cached=0, now=0.1)
+    assert account.in_flight == 8 * MIB
+    look(account, others=38 * MIB, cached=0, now=2.0)
+    assert account.in_flight == 0
+
+
+def test_the_return_rate_follows_what_the_kernel_gets_back() -> None:
+    account = Account()
+    for _ in range(20):
+        account.returned(10 * MIB, 2 * MIB)
+    assert account.return_rate == pytest.approx(0.2, abs=0.01)
+    account.returned(100, 0)  # too small to mean anything
+    assert account.return_rate == pytest.approx(0.2, abs=0.01)
+
+
+@given(limit=st.integers(0, 1 << 50), fall=st.integers(0, 1 << 50))
+def test_marks_are_ordered_and_leave_caches_at_least_a_third(limit: int, fall: int) -> None:
+    marks = Marks.of(limit, fall)
+    assert 0 <= marks.min <= marks.low <= marks.high <= limit * 2 // 3
+    assert Marks.of(limit).high <= marks.high
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 1 << 40), st.integers(0, 1 << 40), st.floats(0, 1000)),
+        min_size=1,
+        max_size=50,
+    )
+)
+def test_whatever_is_read_no_estimate_goes_negative_or_over_usage(
+    looks: list[tuple[int, int, float]],
+) -> None:
+    account = Account()
+    now = 0.0
+    for usage, cached, elapsed in looks:
+        now += elapsed
+        account.observe(usage, cached, now)
+        assert 0 <= account.others <= max(0, usage - cached)
+        assert 0 <= account.retained <= max(0, usage - cached)
+        assert account.peak >= account.others
+        assert account.fall >= 0
