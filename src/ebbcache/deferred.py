@@ -67,7 +67,8 @@ class Deferred:
                 self._debt = self._debt - freed if self._debt > freed else 0
             return freed
         size = self._size()
-        most = None if size is None else whole(size())
+        held = None if size is None else size()
+        most = None if held is None else whole(held)
         with _lock:
             debt = self._debt + target
             self._debt = debt if most is None or debt < most else most

@@ -30,8 +30,8 @@ __all__ = ["Gave", "Offer", "Record", "Shrinker", "register_shrinker", "register
 
 ShrinkFunction = Callable[[int, bool], int]
 """`(target, hard) -> freed`: free about `target` bytes and return the bytes freed."""
-SizeFunction = Callable[[], int]
-"""`() -> bytes held`, cheap enough to be called at every look at memory."""
+SizeFunction = Callable[[], int | None]
+"""`() -> bytes held`, or None if not known now; cheap enough to be called at every look at memory."""
 TallyFunction = Callable[[bool], Mapping[int, int] | None]
 """`(hard) -> bytes by density class`, or None to be divided by size this time."""
 AnyShrinkFunction = TypeVar("AnyShrinkFunction", bound=ShrinkFunction)
@@ -247,7 +247,8 @@ class Shrinker:
         if size is None:
             return None
         try:
-            return whole(size())
+            answer = size()
+            return None if answer is None else whole(answer)
         except Exception as exc:
             self._failed("size", exc)
             return None
