@@ -1,8 +1,9 @@
 """cgroup v1: one source for every ancestor whose limit holds for this process.
 
-After the kernel's Documentation/admin-guide/cgroup-v1/memory.rst. Usage is fuzzy by some pages a CPU (charges are
-taken in batches), always towards more. `hierarchical_memory_limit` also tells of limits on ancestors that a
-container cannot see. Bound: two `pread`s a limited level, none for an unlimited one between two refreshes.
+After the kernel's Documentation/admin-guide/cgroup-v1/memory.rst. Usage is fuzzy by some pages a CPU
+(charges are taken in batches), always towards more. `hierarchical_memory_limit` also tells of limits on
+ancestors that a container cannot see. Bound: two `pread`s a limited level, none for an unlimited one
+between two refreshes.
 """
 
 from __future__ import annotations
@@ -15,15 +16,16 @@ from ebbcache.memory.mounts import Place
 from ebbcache.memory.reading import Ceiling, Missing, Source
 
 UNLIMITED = 1 << 60
-"""From here on a v1 limit means none: the kernel prints LONG_MAX rounded down to a page, 9223372036854771712."""
+"""From here on a v1 limit means none: the kernel prints LONG_MAX rounded to a page, 9223372036854771712."""
 
 
 def droppable(stat: bytes) -> int:
     """Return the bytes of usage_in_bytes that the kernel gives up before it kills, from v1's memory.stat.
 
-    Counted: `total_inactive_file` and `total_active_file` as far as it is not mapped (`total_mapped_file`). Taken
-    off: `total_dirty` and `total_writeback`. `total_` because usage counts the whole subtree. Why these: see
-    `ebbcache.memory.cgroup2.droppable`; v1's memory.stat says nothing of slab, so none is counted.
+    Counted: `total_inactive_file` and `total_active_file` as far as it is not mapped (`total_mapped_file`).
+    Taken off: `total_dirty` and `total_writeback`. `total_` because usage counts the whole subtree. Why
+    these: see `ebbcache.memory.cgroup2.droppable`; v1's memory.stat says nothing of slab, so none is
+    counted.
     """
     active = number_after(stat, b"\ntotal_active_file ") - number_after(stat, b"\ntotal_mapped_file ")
     clean = (
@@ -36,7 +38,7 @@ def droppable(stat: bytes) -> int:
 
 
 class Level(Source):
-    """One v1 memory cgroup. `topmost`: nothing above it is visible, so ancestors' limits are taken as its own."""
+    """One v1 memory cgroup. `topmost`: what is above cannot be seen, so its limits count as this one's."""
 
     def __init__(self, group: str, directory: str, topmost: bool) -> None:
         super().__init__(f"cgroup v1 {group}", directory)
@@ -54,6 +56,7 @@ class Level(Source):
         return self.limit is not None
 
     def refresh(self) -> bool:
+        """Read the limit again, and at the top what holds above it."""
         was = self.limit
         limit = int(self._limit_file.read(64))
         if self._topmost:
@@ -63,6 +66,7 @@ class Level(Source):
         return was != self.limit
 
     def ceilings(self) -> Sequence[Ceiling]:
+        """Return the limit against usage less what is droppable."""
         limit = self.limit
         if limit is None:
             return ()
@@ -70,6 +74,7 @@ class Level(Source):
         return ((limit, usage if usage > 0 else 0, False),)
 
     def kept(self) -> Iterable[Kept]:
+        """Return the files of the group."""
         return (self._limit_file, self._usage, self._stat)
 
 
@@ -83,7 +88,7 @@ def _hierarchical(directory: str) -> bool:
 
 
 def find(place: Place | None) -> tuple[list[Level], list[Missing]]:
-    """Return the levels whose limit holds, from the process's own group upwards, and what was not to be had."""
+    """Return the levels whose limit holds, the process's own group first, and what is not to be had."""
     name = "cgroup v1"
     if place is None:
         return [], [Missing(name, "", "no cgroup v1 memory hierarchy is mounted")]
@@ -94,9 +99,9 @@ def find(place: Place | None) -> tuple[list[Level], list[Missing]]:
         reach.append((group, directory))
     levels: list[Level] = []
     missing: list[Missing] = []
-    for group, directory in reach:
+    for group, directory in reversed(reach):
         try:
-            level = Level(group, directory, topmost=(group, directory) == reach[-1])
+            level = Level(group, directory, topmost=not levels)
         except OSError as error:
             gone = error.errno == errno.ENOENT
             why = "no memory controller on it" if gone else excuse(error)
@@ -106,4 +111,4 @@ def find(place: Place | None) -> tuple[list[Level], list[Missing]]:
         else:
             level.note = place.note
             levels.append(level)
-    return levels, missing
+    return levels[::-1], missing

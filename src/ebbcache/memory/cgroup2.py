@@ -1,8 +1,8 @@
 """cgroup v2: one source for every ancestor that has a memory.max or memory.high.
 
-After the kernel's Documentation/admin-guide/cgroup-v2.rst. A limit counts wherever it sits above the process, and
-what counts against it is that group's whole subtree. Bound: three `pread`s a limited level, none for an unlimited
-one between two refreshes.
+After the kernel's Documentation/admin-guide/cgroup-v2.rst. A limit counts wherever it sits above the
+process, and what counts against it is that group's whole subtree. Bound: three `pread`s a limited level,
+none for an unlimited one between two refreshes.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ def droppable(stat: bytes) -> int:
     (`file_mapped`), half of `slab_reclaimable`. Taken off: `file_dirty` and `file_writeback`, which must be
     written before they can go.
 
-    Page cache that is read often is droppable all the same: kubelet's working set (usage less `inactive_file`)
-    calls a container full that only read its files twice. Pages that are active *and* mapped are the program's
-    code, libraries and mapped data at work; the kernel would drop them and fault them straight back, a stall that
-    no cache is worth. `file_mapped` includes mapped shared memory, so this errs towards less. Slab pages are freed
-    only when every object on them is, hence the half. Shared memory and tmpfs (`shmem`) sit on the anonymous lists and
-    mlocked pages on the unevictable one; neither is in the fields above and neither can be dropped.
+    Page cache that is read often is droppable all the same: kubelet's working set (usage less
+    `inactive_file`) calls a container full that only read its files twice. Pages that are active *and*
+    mapped are the program's code, libraries and mapped data at work; the kernel would drop them and fault
+    them straight back, a stall that no cache is worth. `file_mapped` includes mapped shared memory, so this
+    errs towards less. Slab pages are freed only when every object on them is, hence the half. Shared memory
+    and tmpfs (`shmem`) sit on the anonymous lists and mlocked pages on the unevictable one; neither is in
+    the fields above and neither can be dropped.
     """
     active = number_after(stat, b"\nactive_file ") - number_after(stat, b"\nfile_mapped ")
     clean = (
@@ -44,7 +45,7 @@ def _limit(text: bytes) -> int | None:
 
 
 class Level(Source):
-    """One v2 cgroup with a memory controller; opening raises FileNotFoundError if it has none (as the root has)."""
+    """One v2 cgroup; opening raises FileNotFoundError if it has no limits to set (the root, for one)."""
 
     def __init__(self, group: str, directory: str) -> None:
         super().__init__(f"cgroup v2 {group}", directory)
@@ -63,12 +64,14 @@ class Level(Source):
         return self.max is not None or self.high is not None
 
     def refresh(self) -> bool:
+        """Read memory.max and memory.high again."""
         was = self.max, self.high
         self.max = _limit(self._max_file.read(64))
         self.high = _limit(self._high_file.read(64))
         return was != (self.max, self.high)
 
     def ceilings(self) -> Sequence[Ceiling]:
+        """Return max and high, as far as set, against usage less what is droppable."""
         hard, soft = self.max, self.high
         if hard is None and soft is None:
             return ()
@@ -86,11 +89,12 @@ class Level(Source):
         )
 
     def kept(self) -> Iterable[Kept]:
+        """Return the files of the group."""
         return (self._max_file, self._high_file, self._current, self._stat)
 
 
 def find(place: Place | None) -> tuple[list[Level], list[Missing]]:
-    """Return the levels with a memory controller from the process's own group upwards, and what was not to be had."""
+    """Return the levels that can have limits, the process's own group first, and what is not to be had."""
     name = "cgroup v2"
     if place is None:
         return [], [Missing(name, "", "no cgroup v2 hierarchy is mounted")]
@@ -100,7 +104,7 @@ def find(place: Place | None) -> tuple[list[Level], list[Missing]]:
         try:
             level = Level(group, directory)
         except OSError as error:
-            # The root has no limits, and groups below one that does not delegate the controller have no files.
+            # The root has no limits, nor has a group whose parent does not delegate the controller to it.
             if error.errno != errno.ENOENT:
                 missing.append(Missing(f"{name} {group}", str(error.filename or directory), excuse(error)))
         except ValueError as error:

@@ -1,9 +1,10 @@
 """The cgroups' own notifications: v2's memory.events, v1's eventfds.
 
-v2: memory.events polls POLLPRI whenever a counter (low, high, max, oom, ...) grew, until it is read again. v1: an
-eventfd is registered through cgroup.event_control for memory.pressure_level and for crossings of
-memory.usage_in_bytes; it is also signalled when the cgroup goes. After cgroup-v2.rst and cgroup-v1/memory.rst (9,
-11). Bound: one read an event; the kernel notifies of memory.events at most every 10 ms.
+v2: memory.events polls POLLPRI whenever a counter (low, high, max, oom, ...) grew, until it is read again.
+v1: an eventfd is registered through cgroup.event_control for memory.pressure_level and for crossings of
+memory.usage_in_bytes; it is also signalled when the cgroup goes. After cgroup-v2.rst and
+cgroup-v1/memory.rst (9, 11). Bound: one read an event; the kernel notifies of memory.events at most every
+10 ms.
 """
 
 from __future__ import annotations
@@ -12,14 +13,14 @@ import os
 from collections.abc import Callable, Iterable
 
 from ebbcache.memory.files import CLOEXEC, Kept
-from ebbcache.memory.waiting import POLLIN, POLLNVAL, Candidate, Gone, Wakeup
+from ebbcache.memory.waiting import POLLIN, POLLNVAL, Candidate, GoneError, Wakeup
 
 FRACTIONS = (12, 14, 15)
-"""Sixteenths of the limit at which v1 tells of a crossing. Usage with its page cache: early rather than late."""
+"""Sixteenths of the limit at which v1 tells of a crossing. Page cache counts: early rather than late."""
 
 
 class Events(Wakeup):
-    """v2's memory.events of one group. POLLERR comes with every event of it, and so means nothing here."""
+    """v2's memory.events of one group. POLLERR comes with each of its events, and so means nothing here."""
 
     def __init__(self, path: str) -> None:
         self._file = Kept(path)
@@ -29,12 +30,13 @@ class Events(Wakeup):
     def fired(self, mask: int) -> bool:
         """Believe it if a counter moved; a group that was removed fails to read (ENODEV)."""
         if mask & POLLNVAL:
-            raise Gone("the descriptor was closed")
+            raise GoneError("the descriptor was closed")
         now = self._file.read(1024)
         moved, self._seen = now != self._seen, now
         return moved
 
     def kept(self) -> Iterable[Kept]:
+        """Return the descriptors in use."""
         return (self._file,)
 
 
@@ -59,9 +61,9 @@ class Notification(Wakeup):
             os.close(registry)
 
     def fired(self, mask: int) -> bool:
-        """Empty the eventfd; a group that was removed has signalled it as well but cannot be read (ENODEV)."""
+        """Empty the eventfd. A group that was removed signals it as well, but cannot be read (ENODEV)."""
         if mask & POLLNVAL:
-            raise Gone("the descriptor was closed")
+            raise GoneError("the descriptor was closed")
         try:
             os.read(self.fd, 8)
         except BlockingIOError:
@@ -70,6 +72,7 @@ class Notification(Wakeup):
         return True
 
     def kept(self) -> Iterable[Kept]:
+        """Return the descriptors in use."""
         return (self._event, self._usage)
 
 

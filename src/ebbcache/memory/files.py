@@ -1,8 +1,8 @@
 """Descriptors that stay open, so that a reading is one `pread` each, and closing that cannot hit a reader.
 
-Opening a file of /proc or cgroupfs costs several times what reading it does. A descriptor is closed when the last
-reference to its owner goes: a thread that still reads holds one, so its descriptor's number cannot be given to
-another file under it. Bound: a read is one system call and never blocks on these file systems.
+Opening a file of /proc or cgroupfs costs several times what reading it does. A descriptor is closed when
+the last reference to its owner goes: a thread that still reads holds one, so its descriptor's number cannot
+be given to another file under it. Bound: a read is one system call and never blocks on these file systems.
 """
 
 from __future__ import annotations
@@ -61,12 +61,14 @@ class Kept:
     __del__ = close
 
 
-def explain(error: OSError | ValueError) -> str:
+def explain(error: OSError | ValueError | MemoryError) -> str:
     """Return in a few words why something could not be read."""
     if isinstance(error, OSError) and error.errno is not None:
         code = errno.errorcode.get(error.errno, str(error.errno))
         return f"{_WORDS.get(error.errno, os.strerror(error.errno))} ({code})"
-    return f"not understood: {error}"
+    if isinstance(error, MemoryError):
+        return "no memory left to read it"
+    return f"not understood: {error}" if isinstance(error, ValueError) else str(error)
 
 
 def excuse(error: OSError | ValueError) -> str:

@@ -1,16 +1,16 @@
 """Find every source there is on this machine, and say of the others why they are not to be had.
 
-Run at the start, after a fork, when the process moved to another cgroup and when something failed to read. Bound:
-opens four files for each cgroup ancestor and a handful more; milliseconds at most.
+Run at the start, after a fork, when the process moved to another cgroup and when something failed to read.
+Bound: opens four files for each cgroup ancestor and a handful more; milliseconds at most.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from ebbcache.memory import cgroup1, cgroup2, mounts, portable, rlimits
+from ebbcache.memory import cgroup1, cgroup2, mounts, portable
 from ebbcache.memory.files import Kept, excuse
 from ebbcache.memory.host import Host
 from ebbcache.memory.process import ProcessLimit, Sizes, Statm
@@ -24,8 +24,8 @@ _USUAL = (mounts.Mount("/", "/sys/fs/cgroup", False), mounts.Mount("/", "/sys/fs
 class Found:
     """What was found at one time; replaced as a whole, never changed.
 
-    `identity` is /proc/self/cgroup kept open and `said` what it said; `pressure` the PSI files, nearest first;
-    `process` tells this process's own sizes, None if nothing does.
+    `identity` is /proc/self/cgroup kept open and `said` what it said; `pressure` the PSI files, nearest
+    first; `process` tells this process's own sizes, None if nothing does.
     """
 
     sources: tuple[Source, ...] = ()
@@ -61,11 +61,19 @@ class Found:
             yield from source.kept()
 
 
+def _resource_limits(of: Sizes) -> Sequence[Source]:
+    try:
+        from ebbcache.memory import rlimits
+    except ImportError:  # not every platform has the module behind it
+        return ()
+    return rlimits.find(of)
+
+
 def find(prefix: str, limit: int | None) -> Found:
     """Look everywhere under `prefix` ('' for the real root); `limit` is the user's own.
 
-    Raises OSError only if the process itself is short of something (descriptors, memory), so that nothing can
-    be said about what is there.
+    Raises OSError only if the process itself is short of something (descriptors, memory), so that nothing
+    can be said about what is there.
     """
     missing: list[Missing] = []
 
@@ -108,7 +116,7 @@ def find(prefix: str, limit: int | None) -> Found:
         process = Statm(statm_path) if os.path.exists(statm_path) else portable.PortableSizes()
     except OSError as error:
         missing.append(Missing("process", statm_path, excuse(error)))
-    of_process: list[Source] = [] if process is None else [*rlimits.find(process)]
+    of_process: list[Source] = [] if process is None else [*_resource_limits(process)]
 
     own = [] if place2 is None else [f"{place2.levels[0][1].rstrip('/')}/memory.pressure"]
     found = Found(

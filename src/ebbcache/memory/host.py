@@ -1,8 +1,8 @@
 """The host's memory: MemAvailable under MemTotal, from /proc/meminfo.
 
 MemAvailable is the kernel's own estimate of what can be had without swapping (mm/show_mem.c,
-si_mem_available): free pages above the watermarks, plus the page cache and reclaimable slab that can go. The
-limit is MemTotal and usage is what is missing from it. Bound: one `pread`.
+si_mem_available): free pages above the watermarks, plus the page cache and reclaimable slab that can go.
+The limit is MemTotal and usage is what is missing from it. Bound: one `pread`.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ class Host(Source):
         self._file = Kept(path)
 
     def ceilings(self) -> Sequence[Ceiling]:
+        """Return MemTotal against what of it is not available."""
         text = self._file.read(4096)
         total, available = _kib(text, b"MemTotal:"), _kib(text, b"MemAvailable:")
         if total is None:
@@ -40,4 +41,5 @@ class Host(Source):
         return ((total, total - max(0, min(available, total)), False),)
 
     def kept(self) -> Iterable[Kept]:
+        """Return the one file."""
         return (self._file,)

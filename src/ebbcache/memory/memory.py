@@ -1,9 +1,9 @@
 """`Memory`: every source folded into one reading, the nearest ceiling's, and one place to wait.
 
-The nearest ceiling is the one with the least headroom; a source that fails is left out, never taken for plenty of
-room. Reading waits for no lock: it walks a tuple of sources that is replaced as a whole when the process moves to
-another cgroup. Bound: a reading is one to three `pread`s for each source with a limit (tens of microseconds
-in all); limits are half a second old at most, the process's cgroup five.
+The nearest ceiling is the one with the least headroom; a source that fails is left out, never taken for
+plenty of room. Reading waits for no lock: it walks a tuple of sources that is replaced as a whole when the
+process moves to another cgroup. Bound: a reading is one to three `pread`s for each source with a limit
+(tens of microseconds in all); limits are half a second old at most, the process's cgroup five.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from typing import cast
 
 from ebbcache.memory import cgroup1, cgroup2, events, psi, systemd
 from ebbcache.memory.files import Kept, explain
@@ -35,7 +36,7 @@ RETRY = 1.0
 
 
 def _limit(limit: int | None) -> int | None:
-    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int)):
+    if limit is not None and (isinstance(limit, bool) or not isinstance(cast(object, limit), int)):
         raise TypeError(f"limit must be an int (bytes) or None, not {limit!r}")
     if limit is not None and limit <= 0:
         raise ValueError(f"limit must be positive, got {limit!r}")
@@ -45,10 +46,10 @@ def _limit(limit: int | None) -> int | None:
 class Memory:
     """Where this process stands, and what wakes those who want to know.
 
-    `limit` (bytes) is a ceiling of the user's own on the process's resident set. `root` is where /proc and /sys are
-    looked for, so that a recorded tree can stand in for a machine; `timer` tells the seconds that the age of limits is
-    measured in. Raises TypeError or ValueError for a limit that makes no sense, and otherwise never: what cannot be
-    read is in the survey.
+    `limit` (bytes) is a ceiling of the user's own on the process's resident set. `root` is where /proc and
+    /sys are looked for, so that a recorded tree can stand in for a machine; `timer` tells the seconds that
+    the age of limits is measured in. Raises TypeError or ValueError for a limit that makes no sense, and
+    otherwise never: what cannot be read is in the survey.
 
     `read()`, `wake()` and `set_limit()` may be called from any thread, `wait()` from one at a time.
 
@@ -71,7 +72,7 @@ class Memory:
         self._open()
 
     def _open(self) -> None:
-        # Re-entrant, for a signal handler or a finaliser may come back to us while the thread it runs in holds it.
+        # Re-entrant: a signal handler or finaliser may come here while its own thread holds it.
         self._lock = threading.RLock()
         self._pid = os.getpid()
         self._nearest = ""
@@ -79,7 +80,10 @@ class Memory:
         self._told: set[str] = set()
         self._stale = True
         self._refresh_at = self._resolve_at = self._retry_at = self._timer()
-        self._waker = Waker() if HAVE_POLL else EventWaker()
+        try:
+            self._waker = Waker() if HAVE_POLL else EventWaker()
+        except OSError:  # out of descriptors: it still can be woken, but by nothing from the kernel
+            self._waker = EventWaker()
         self._wakeups = Wakeups()
         self._resolve()
         self._refresh_at += REFRESH
@@ -108,7 +112,7 @@ class Memory:
         for source in sources:
             try:
                 ceilings = source.ceilings()
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, MemoryError) as error:
                 failed = True
                 source.error = explain(error)
                 if source.name == self._nearest:
@@ -119,6 +123,7 @@ class Memory:
             source.error = None
             if self._lost and source.stale is None:
                 self._lost.pop(source.name, None)
+                self._told.discard(source.name)
             for limit, usage, soft in ceilings:
                 headroom = limit - usage
                 if nearest is None or headroom < nearest[0]:
@@ -134,7 +139,7 @@ class Memory:
         return Reading(limit, usage, headroom, source.name), failed
 
     @contextlib.contextmanager
-    def _if_free(self) -> Iterator[bool]:
+    def _if_free(self) -> Generator[bool]:
         # A reader never waits: whoever holds the lock is doing the same work.
         free = self._lock.acquire(blocking=False)
         try:
@@ -164,7 +169,7 @@ class Memory:
             try:
                 self._stale |= source.refresh()
                 source.stale = None
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, MemoryError) as error:
                 source.stale = f"limit could not be read again: {explain(error)}"
 
     def _look_again(self, now: float) -> bool:
@@ -175,21 +180,26 @@ class Memory:
         return free
 
     def _resolve(self) -> None:
-        """Find everything anew. What was found before stays if the process is short of descriptors or memory."""
+        """Find everything anew; what there was stays if the process is short of descriptors or memory."""
+        if self._waker is None:
+            return  # closed
         moved = self._found.moved()
         try:
             found = find(self._prefix, self._limit)
-        except OSError as error:
+        except (OSError, MemoryError) as error:
             if not self._found.sources:
                 self._found = Found(missing=(Missing("everything", self._prefix or "/", explain(error)),))
             return
         if moved:
-            self._lost.clear()  # those were the ceilings of another place
+            # Those were the ceilings of another place, and what died there may live here.
+            self._lost.clear()
+            if self._wakeups is not None:
+                self._wakeups.died.clear()
         self._found = found
         self._stale = True
 
     def _announce(self) -> None:
-        for name, lost in list(self._lost.items()):
+        for name, lost in self._lost.copy().items():
             if name not in self._told:
                 self._told.add(name)
                 _log.warning("memory source %s (%s) %s", name, lost.path, lost.why)
@@ -204,10 +214,12 @@ class Memory:
     def wait(self, timeout: float) -> str | None:
         """Wait at most `timeout` seconds for something that makes it worth reading again.
 
-        Returns the name of what it was ("psi", "memory.events", "pressure_level", "usage_threshold", "systemd"), "wake"
-        for `wake()`, None when the time ran out, and "closed" at once after `close()`. A wake before the call ends
-        it at once.
+        Returns the name of what it was ("psi", "memory.events", "pressure_level", "usage_threshold",
+        "systemd"), "wake" for `wake()`, None when the time ran out, and "closed" at once after `close()`. A
+        wake before the call ends it at once.
         """
+        if math.isnan(timeout):
+            raise ValueError(f"timeout must be a number of seconds, got {timeout!r}")
         end = time.monotonic() + timeout
         while True:
             waker = self._waker
@@ -224,10 +236,11 @@ class Memory:
                 return None
             # What it watched is gone, most likely with the cgroup that the process was in.
             with self._lock:
+                self._stale = True
                 self._resolve()
 
     def wake(self) -> None:
-        """End the wait that is running, or else the next one. From any thread, and from a signal handler."""
+        """End the wait that is running, or else the next one; from any thread, or from a signal handler."""
         waker = self._waker
         if waker is not None:
             waker.wake()
@@ -240,13 +253,12 @@ class Memory:
                 self._wakeups.arrange(self._wanted())
 
     def _wanted(self) -> list[list[Candidate]]:
-        """Return groups of which one is enough: the service manager's choice, or our cgroup's stalls, or the host's."""
+        """Return groups of candidates; of each group one is enough, and the first is the best."""
         groups: list[list[Candidate]] = []
         if not systemd.off(os.environ):
             asked = systemd.candidate(os.environ, self._prefix)
-            groups.append(
-                ([asked] if asked else []) + [psi.candidate(path) for path in self._found.pressure]
-            )
+            stalls = [psi.candidate(path) for path in self._found.pressure]
+            groups.append(stalls if asked is None else [asked, *stalls])
         for source in self._found.sources:
             if isinstance(source, cgroup2.Level) and source.limited:
                 groups.append([events.memory_events(source.directory)])
@@ -256,7 +268,7 @@ class Memory:
         return groups
 
     def survey(self) -> Survey:
-        """Read everything, arm what can be armed, and return all that was found or not, and why. Milliseconds."""
+        """Read everything, arm what can be armed, return all that was found or not; takes milliseconds."""
         with self._lock:
             if self._waker is None:
                 return Survey(None, (), ())
@@ -278,7 +290,7 @@ class Memory:
         """Yield one state for each ceiling of a source, or one that says that there is none, or why not."""
         try:
             ceilings = source.ceilings()
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, MemoryError) as error:
             yield SourceState(source.name, source.path, error=explain(error), note=source.note)
             return
         if not ceilings:
@@ -298,13 +310,13 @@ class Memory:
             self._found, self._wakeups, self._waker = Found(), None, None
 
     def reopen(self) -> None:
-        """Start afresh: for the child after a fork, whose descriptors are its parent's and read its parent.
+        """Start afresh: in the child after a fork, whose descriptors are its parent's and read its parent.
 
-        Nothing that the parent holds is touched: poll keeps no state in the kernel, and a trigger or notification
-        lives until the last copy of its descriptor is closed.
+        Nothing that the parent holds is touched: poll keeps no state in the kernel, and a trigger or
+        notification lives until the last copy of its descriptor is closed.
         """
         if os.getpid() != self._pid:
-            # No other thread of the parent lives on here, but their frames still hold what they were reading.
+            # The parent's other threads do not live on here, yet their frames hold on to what they read.
             kept: list[Kept] = [*self._found.kept()]
             kept += self._wakeups.kept() if self._wakeups is not None else []
             kept += self._waker.kept() if self._waker is not None else []

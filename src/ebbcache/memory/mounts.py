@@ -1,8 +1,9 @@
 """Where this process's cgroups are: /proc/self/cgroup joined with /proc/self/mountinfo.
 
-Formats after the kernel's Documentation/filesystems/proc.rst (3.5) and cgroups(7). The two files disagree wherever
-namespaces or bind mounts are at work, so the path that one states is only believed as far as the other's mount
-shows it. Bound: a lookup opens two files and looks at as many directories as the path has parts.
+Formats after the kernel's Documentation/filesystems/proc.rst (3.5) and cgroups(7). The two files disagree
+wherever namespaces or bind mounts are at work, so the path that one states is only believed as far as the
+other's mount shows it. Bound: a lookup opens two files and looks at as many directories as the path has
+parts.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ class Mount:
 class Place:
     """A cgroup as this process can see it, and its ancestors up to the mount's root.
 
-    `levels` are (cgroup path, directory) from the process's own group upwards; `note` says where the lookup had
-    to settle for less than what /proc/self/cgroup states.
+    `levels` are (cgroup path, directory) from the process's own group upwards; `note` says where the lookup
+    had to settle for less than what /proc/self/cgroup states.
     """
 
     levels: tuple[tuple[str, str], ...]
@@ -97,12 +98,12 @@ def _below(path: str, root: str) -> str | None:
 
 
 def locate(path: str | None, mounts: list[Mount], prefix: str) -> Place | None:
-    """Return where the cgroup `path` shows under one of `mounts` (all of one hierarchy); None if none is mounted.
+    """Return where the cgroup `path` shows under one of `mounts`, all of one hierarchy; None without any.
 
-    A path outside every mount (a cgroup namespace, a bind mount of a container's own group) means that the mount
-    shows something else than our view of the hierarchy; its root then is the container's own group or an ancestor
-    of it, and stands in. A path that does not exist (deleted, or hidden) gives way to its nearest visible ancestor.
-    `prefix` goes before every mount point.
+    A path outside every mount (a cgroup namespace, a bind mount of a container's own group) means that the
+    mount shows something else than our view of the hierarchy; its root then is the container's own group or
+    an ancestor of it, and stands in. A path that does not exist (deleted, or hidden) gives way to its
+    nearest visible ancestor. `prefix` goes before every mount point.
     """
     visible = {mount.point: mount for mount in mounts}  # a later mount covers an earlier one
     best: tuple[bool, int, int, Mount, str] | None = None

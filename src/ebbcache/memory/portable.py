@@ -1,7 +1,7 @@
 """The same questions asked through psutil, for platforms without /proc (macOS, Windows, the BSDs).
 
-psutil's `available` is each system's own estimate of what can be had without swapping. Bound: one psutil call a
-reading, some tens of microseconds.
+psutil's `available` is each system's own estimate of what can be had without swapping. Bound: one psutil
+call a reading, some tens of microseconds.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ import psutil
 from ebbcache.memory.files import Kept
 from ebbcache.memory.reading import Ceiling, Source
 
+_ERRORS = (psutil.Error, RuntimeError, AttributeError)
+"""What psutil raises besides OSError; NotImplementedError is a RuntimeError."""
 
-def _checked(error: psutil.Error) -> OSError:
-    # Callers know OSError and ValueError only; psutil's errors are neither.
-    return OSError(f"psutil: {error}")
+
+def _as_os_error(error: Exception) -> OSError:
+    return OSError(f"psutil: {error or type(error).__name__}")
 
 
 class PortableHost(Source):
@@ -26,10 +28,11 @@ class PortableHost(Source):
         super().__init__("host", "psutil.virtual_memory()")
 
     def ceilings(self) -> Sequence[Ceiling]:
+        """Return the total against what of it is not available."""
         try:
             memory = psutil.virtual_memory()
-        except psutil.Error as error:
-            raise _checked(error) from error
+        except _ERRORS as error:
+            raise _as_os_error(error) from error
         total = int(memory.total)
         if total <= 0:
             raise ValueError(f"a total of {total}")
@@ -37,16 +40,18 @@ class PortableHost(Source):
 
 
 class PortableSizes:
-    """`Sizes` out of psutil; a platform that does not tell the data segment apart counts the address space."""
+    """`Sizes` out of psutil. Without a number for the data segment all of the address space counts."""
 
     path = "psutil.Process().memory_info()"
 
     def sizes(self) -> tuple[int, int, int]:
+        """Ask psutil; raises OSError."""
         try:
             info = psutil.Process().memory_info()
-        except psutil.Error as error:
-            raise _checked(error) from error
+        except _ERRORS as error:
+            raise _as_os_error(error) from error
         return int(info.vms), int(info.rss), int(getattr(info, "data", info.vms))
 
     def kept(self) -> Iterable[Kept]:
+        """Return nothing: psutil keeps no file open."""
         return ()

@@ -37,6 +37,7 @@ class Statm:
         self._page = os.sysconf("SC_PAGE_SIZE")
 
     def sizes(self) -> tuple[int, int, int]:
+        """Read statm; raises OSError, or ValueError if it has too few fields."""
         fields = self._file.read(256).split()
         if len(fields) < 6:
             raise ValueError(f"{len(fields)} fields in statm")
@@ -44,6 +45,7 @@ class Statm:
         return int(fields[0]) * page, int(fields[1]) * page, int(fields[5]) * page
 
     def kept(self) -> Iterable[Kept]:
+        """Return the one file."""
         return (self._file,)
 
 
@@ -56,4 +58,5 @@ class ProcessLimit(Source):
         self._of = of
 
     def ceilings(self) -> Sequence[Ceiling]:
+        """Return the limit against the resident set."""
         return ((self._limit, self._of.sizes()[1], False),)

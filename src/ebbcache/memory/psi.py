@@ -1,8 +1,9 @@
 """Pressure stall information: wake up when tasks lost a given time waiting for memory.
 
 After the kernel's Documentation/accounting/psi.rst and kernel/sched/psi.c. A trigger is text written to a
-memory.pressure file; the descriptor then polls POLLPRI, at most once a window. The file is read when the trigger is
-armed and when it fires, never otherwise: readers of it take the lock that the trigger's own bookkeeping needs.
+memory.pressure file; the descriptor then polls POLLPRI, at most once a window. The file is read when the
+trigger is armed and when it fires, never otherwise: readers of it take the lock that the trigger's own
+bookkeeping needs.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 from collections.abc import Iterable
 
 from ebbcache.memory.files import Kept, number_after
-from ebbcache.memory.waiting import POLLERR, POLLNVAL, Candidate, Gone, Wakeup
+from ebbcache.memory.waiting import POLLERR, POLLNVAL, Candidate, GoneError, Wakeup
 
 WINDOWS = ((50_000, 500_000), (200_000, 2_000_000))
 """(stall, window) in microseconds, first choice first: a tenth of the time lost.
@@ -24,8 +25,8 @@ The kernel takes windows from 0.5 to 10 s, and only multiples of 2 s from those 
 def trigger(stall: int, window: int) -> bytes:
     """Return the text that arms a trigger.
 
-    It ends in a NUL of its own: the kernel puts one over the *last byte* of what it is given, and would else take
-    the last digit with it ("some 150000 1000000" arms a window of 0.1 s, or fails).
+    It ends in a NUL of its own: the kernel puts one over the *last byte* of what it is given, and would
+    else take the last digit with it ("some 150000 1000000" arms a window of 0.1 s, or fails).
 
     >>> trigger(50_000, 500_000)
     b'some 50000 500000\\x00'
@@ -49,20 +50,21 @@ class Trigger(Wakeup):
     """An armed trigger. `stall` 0: whoever chose the trigger did not say, so every event is believed."""
 
     def __init__(self, path: str, text: bytes, stall: int) -> None:
-        self._file = Kept(path, os.O_RDWR | getattr(os, "O_NONBLOCK", 0))
+        self._file = Kept(path, (os.O_RDWR if text else os.O_RDONLY) | getattr(os, "O_NONBLOCK", 0))
         super().__init__(self._file.fd)
         self._stall = stall
-        # Before arming: the kernel measures a new trigger's first growth from zero, not from now, and so reports
-        # any stall since boot as if it had just happened.
+        # Before arming: the kernel measures a new trigger's first growth from zero, not from now, and so
+        # reports any stall since boot as if it had just happened.
         self._total = total(self._file.read(256))
         if text:
             os.write(self.fd, text)
+            self.detail = text.rstrip(b"\0\n").decode("ascii", "replace")
 
     def fired(self, mask: int) -> bool:
         """Believe an event if the stalls since the last one believed come to the threshold."""
         if mask & (POLLERR | POLLNVAL):
             # What kernfs answers, for ever and at once, when the cgroup is removed.
-            raise Gone("the cgroup was removed, or pressure information turned off (POLLERR)")
+            raise GoneError("the cgroup was removed, or pressure information turned off (POLLERR)")
         now = total(self._file.read(256))
         if now - self._total < self._stall:
             return False
@@ -70,6 +72,7 @@ class Trigger(Wakeup):
         return True
 
     def kept(self) -> Iterable[Kept]:
+        """Return the one file."""
         return (self._file,)
 
 
@@ -86,6 +89,4 @@ def _arm(path: str) -> Wakeup:
 
 def candidate(path: str) -> Candidate:
     """Return the trigger on one memory.pressure file."""
-    return Candidate(
-        "psi", path, "some, a tenth of the time lost in 0.5 s (2 s unprivileged)", lambda: _arm(path)
-    )
+    return Candidate("psi", path, "a tenth of the time lost in 0.5 s, or in 2 s", lambda: _arm(path))

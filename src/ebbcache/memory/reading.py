@@ -1,7 +1,8 @@
 """What memory says, as values: one reading of the nearest ceiling, and the survey behind `ebbcache status`.
 
-Everything here is frozen: a reading can be handed to any thread, kept and compared. The words (limit, usage,
-headroom) are those of the design. Bound: a `Source` states at most two ceilings, one hard and one soft.
+Everything here is frozen: a reading can be handed to any thread, kept and compared. The words (limit,
+usage, headroom) are those of the design. Bound: a `Source` states at most two ceilings, one hard and one
+soft.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ class Reading:
     """Where the process stood under its nearest ceiling; all amounts in bytes.
 
     `headroom` is `limit - usage` and goes negative where a ceiling can be exceeded (memory.high, or a limit
-    that the user set on this process). `soft` says that the ceiling is one that the kernel slows a process down at
-    and never kills for; `hard_headroom` then is what is left under the nearest hard one, and None otherwise.
+    that the user set on this process). `soft` says that the ceiling is one that the kernel slows a process
+    down at and never kills for; `hard_headroom` then is what is left under the nearest hard one, and None
+    otherwise.
 
     >>> Reading(limit=100, usage=60, headroom=40, source="host").headroom
     40
@@ -38,9 +40,10 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class SourceState:
-    """One source as a survey found it. `limit` None: there is no ceiling here; `error`: why it says nothing.
+    """One source as a survey found it. `limit` None: no ceiling here; `error`: why it says nothing.
 
-    A source that also fixed what was looked at (a cgroup taken from the mount's root, say) tells so in `note`.
+    A source that also fixed what was looked at (a cgroup taken from the mount's root, say) tells so in
+    `note`.
     """
 
     name: str
@@ -56,7 +59,7 @@ class SourceState:
 
 @dataclass(frozen=True, slots=True)
 class WakeupState:
-    """One thing that could end a `wait()` early: armed, or why not. `detail` is what was asked of the kernel."""
+    """One thing that could end a `wait()` early: armed, or why not. `detail` is what was asked for."""
 
     name: str
     path: str
@@ -67,7 +70,7 @@ class WakeupState:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """Everything that was looked for: the reading that binds, each source and each wake-up, found or not."""
+    """Everything that was looked for: the reading that binds, each source and wake-up, found or not."""
 
     reading: Reading | None
     sources: tuple[SourceState, ...]
@@ -77,8 +80,8 @@ class Survey:
 class Source:
     """One place that limits this process. Subclasses read; whoever calls deals with OSError and ValueError.
 
-    `error` is why the last reading failed, `stale` why the last refresh did, None after one that worked. Reading
-    needs no lock: a source keeps its descriptors for as long as anybody holds the source.
+    `error` is why the last reading failed, `stale` why the last refresh did, None after one that worked.
+    Reading needs no lock: a source keeps its descriptors for as long as anybody holds the source.
     """
 
     error: str | None = None

@@ -6,15 +6,11 @@ enforces. Bound: one getrlimit a refresh; one `pread` more a reading where a lim
 
 from __future__ import annotations
 
+import resource  # raises ImportError on Windows, which has no such limits
 from collections.abc import Sequence
 
 from ebbcache.memory.process import Sizes
 from ebbcache.memory.reading import Ceiling, Source
-
-try:
-    import resource
-except ImportError:  # Windows
-    resource = None  # type: ignore[assignment]
 
 
 class ResourceLimit(Source):
@@ -29,20 +25,20 @@ class ResourceLimit(Source):
         self.refresh()
 
     def refresh(self) -> bool:
+        """Ask for the soft limit again."""
         was = self.limit
         limit = resource.getrlimit(self._which)[0]
         self.limit = None if limit == resource.RLIM_INFINITY or limit < 0 else limit
         return was != self.limit
 
     def ceilings(self) -> Sequence[Ceiling]:
+        """Return the limit, if there is one, against what it limits."""
         limit = self.limit
         return () if limit is None else ((limit, self._of.sizes()[self._field], False),)
 
 
 def find(of: Sizes) -> list[ResourceLimit]:
     """Return the resource limits that this platform knows."""
-    if resource is None:
-        return []
     return [
         ResourceLimit(name, field, of)
         for name, field in (("RLIMIT_AS", 0), ("RLIMIT_DATA", 2))

@@ -1,8 +1,9 @@
 """systemd's memory pressure protocol: the service manager says what to watch and what to write to it.
 
-After systemd's "Memory Pressure Handling" (https://systemd.io/MEMORY_PRESSURE): MEMORY_PRESSURE_WATCH holds a path, to a
-PSI file (POLLPRI) or to a FIFO or AF_UNIX stream socket (POLLIN, content to be discarded); MEMORY_PRESSURE_WRITE
-holds, in base64, what to write there first. /dev/null as the path means: do not watch pressure at all.
+After systemd's "Memory Pressure Handling" (https://systemd.io/MEMORY_PRESSURE): MEMORY_PRESSURE_WATCH holds
+a path, to a PSI file (POLLPRI) or to a FIFO or AF_UNIX stream socket (POLLIN, content to be discarded);
+MEMORY_PRESSURE_WRITE holds, in base64, what to write there first. /dev/null as the path means: do not watch
+pressure at all.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Iterable, Mapping
 
 from ebbcache.memory import psi
 from ebbcache.memory.files import Kept
-from ebbcache.memory.waiting import POLLIN, POLLNVAL, Candidate, Gone, Wakeup
+from ebbcache.memory.waiting import POLLIN, POLLNVAL, Candidate, GoneError, Wakeup
 
 WATCH = "MEMORY_PRESSURE_WATCH"
 WRITE = "MEMORY_PRESSURE_WRITE"
@@ -35,7 +36,7 @@ class Stream(Wakeup):
     def fired(self, mask: int) -> bool:
         """Read away what is there; the end of the stream means that the other side is gone."""
         if mask & POLLNVAL:
-            raise Gone("the descriptor was closed")
+            raise GoneError("the descriptor was closed")
         got = False
         try:
             while chunk := os.read(self.fd, 4096):
@@ -44,14 +45,15 @@ class Stream(Wakeup):
                     return True
         except BlockingIOError:
             return got
-        raise Gone("the other side closed it")
+        raise GoneError("the other side closed it")
 
     def kept(self) -> Iterable[Kept]:
+        """Return the one file."""
         return (self._file,)
 
 
 def _stall(text: bytes) -> int:
-    """Return the threshold that a trigger text states in microseconds, 0 if it is none of ours to understand."""
+    """Return the threshold in microseconds that a trigger text states, 0 if it is of another form."""
     words = text.rstrip(b"\0\n").split()
     return int(words[1]) if len(words) == 3 and words[1].isdigit() else 0
 
@@ -72,7 +74,8 @@ def _arm(path: str, text: bytes) -> Wakeup:
     if stat.S_ISREG(mode):
         return psi.Trigger(path, text, _stall(text))
     if stat.S_ISFIFO(mode):
-        # Read and write even with nothing to write: a FIFO whose last writer goes would poll POLLHUP for ever.
+        # Read and write even with nothing to write: a FIFO whose last writer goes would poll POLLHUP for
+        # ever.
         file = Kept(path, os.O_RDWR | os.O_NONBLOCK)
         if text:
             os.write(file.fd, text)

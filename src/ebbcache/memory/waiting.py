@@ -1,8 +1,9 @@
 """Waiting for the kernel, a service manager or another thread to say that it is worth looking at memory.
 
-One poll(2) over a handful of descriptors. poll and not epoll: an epoll set is shared across fork, so a child could
-change what its parent waits for. A wake-up only says "look"; sizes always come from readings. Where there is no
-poll (Windows) nothing is armed and waiting is an Event. Bound: a wait costs one poll, one read an event.
+One poll(2) over a handful of descriptors. poll and not epoll: an epoll set is shared across fork, so a
+child could change what its parent waits for. A wake-up only says "look"; sizes always come from readings.
+Where there is no poll (Windows) nothing is armed and waiting is an Event. Bound: a wait costs one poll, one
+read an event.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ LONGEST = 86_400.0
 """Seconds; poll's milliseconds are a C int."""
 
 
-class Gone(Exception):
+class GoneError(Exception):
     """What a wake-up watched is no more; the message says what happened."""
 
 
@@ -38,12 +39,14 @@ class Wakeup:
     """One armed descriptor. `fired` is told poll's mask and says whether the event is to be believed."""
 
     mask = POLLPRI
+    detail = ""
+    """What was asked of the kernel, where that is known only once it agreed."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
 
     def fired(self, mask: int) -> bool:
-        """Consume the event; True if it means something. Raises Gone or OSError if there is nothing to watch."""
+        """Consume the event; True if it means something. Raises GoneError or OSError at the end of it."""
         raise NotImplementedError
 
     def kept(self) -> Iterable[Kept]:
@@ -112,15 +115,17 @@ class EventWaker:
 
 
 class Wakeups:
-    """What is armed, and what could not be. Only one thread at a time calls; whoever owns it sees to that."""
+    """What is armed, and what could not be. Whoever owns it sees to it that one thread at a time calls."""
 
     def __init__(self) -> None:
         self.armed: dict[tuple[str, str, str], tuple[Candidate, Wakeup]] = {}
         self.failed: dict[tuple[str, str, str], tuple[Candidate, str]] = {}
+        self.died: dict[tuple[str, str, str], str] = {}
+        """Why something armed came to its end. It is not armed again: it might end so for ever."""
 
     def arrange(self, wanted: Sequence[Sequence[Candidate]]) -> None:
-        """Arm the first candidate of each group that can be armed; keep what is armed already, drop the rest."""
-        before, died = self.armed, self.failed
+        """Arm the first of each group that can be armed; keep what is armed already, let go of the rest."""
+        before = self.armed
         self.armed, self.failed = {}, {}
         for group in wanted:
             for candidate in group:
@@ -128,22 +133,24 @@ class Wakeups:
                 if key in before:
                     self.armed[key] = before[key]
                     break
+                if key in self.died:
+                    self.failed[key] = (candidate, self.died[key])
+                    continue
                 try:
                     self.armed[key] = (candidate, candidate.arm())
                     break
                 except (OSError, ValueError) as error:
-                    why = explain(error)
-                    # One that died keeps its own story if it cannot be had back.
-                    self.failed[key] = (candidate, died[key][1] if key in died else why)
+                    self.failed[key] = (candidate, explain(error))
 
     def lose(self, candidate: Candidate, why: str) -> None:
         """Note that an armed one is of no use any more."""
         self.armed.pop(candidate.key, None)
         self.failed[candidate.key] = (candidate, why)
+        self.died[candidate.key] = why
 
     def states(self) -> tuple[WakeupState, ...]:
         """Return what a survey shows."""
-        armed = [WakeupState(c.name, c.path, True, c.detail) for c, _ in self.armed.values()]
+        armed = [WakeupState(c.name, c.path, True, w.detail or c.detail) for c, w in self.armed.values()]
         failed = [WakeupState(c.name, c.path, False, c.detail, why) for c, why in self.failed.values()]
         return (*armed, *failed)
 
@@ -160,8 +167,9 @@ def wait(
 ) -> tuple[str | None, bool]:
     """Wait at most `timeout` seconds; return (what ended it, whether a wake-up was lost meanwhile).
 
-    The name is that of the wake-up, "wake" for the waker, None when time ran out. Events that are not believed do
-    not end the wait; losing a wake-up does, with the name None, so that the caller can look for another.
+    The name is that of the wake-up, "wake" for the waker, None when time ran out. Events that are not
+    believed do not end the wait; losing a wake-up does, with the name None, so that the caller can look for
+    another.
     """
     if isinstance(waker, EventWaker):
         woken = waker.event.wait(max(0.0, min(timeout, LONGEST)))
@@ -193,9 +201,9 @@ def wait(
             try:
                 if wakeup.fired(mask):
                     name = candidate.name if name in (None, "wake") else name
-            except (Gone, OSError, ValueError) as error:
+            except (GoneError, OSError, ValueError) as error:
                 assert wakeups is not None
-                wakeups.lose(candidate, str(error) if isinstance(error, Gone) else explain(error))
+                wakeups.lose(candidate, str(error) if isinstance(error, GoneError) else explain(error))
                 lost = True
         if name is not None or lost or not events:
             return name, lost
