@@ -29,9 +29,10 @@ class ShrinkerStatus:
 class GovernorStatus:
     """The governor's view; all amounts in bytes, `interval` in seconds.
 
-    `state` is calm, soft, hard or exhausted; `cached` what shrinkers state, `others` the rest of usage less what the
-    allocator retains, `peak` the recent most of others; `cap` the most that caches may hold; `passes` counts the
-    reclaims by kind ("replace": at the cap, caches made room for each other); `woken_by` what cut a sleep short.
+    `state` is calm, soft, hard or exhausted; `cached` what shrinkers state, `others` the rest of usage less
+    what the allocator retains, `peak` the recent most of others; `cap` the most that caches may hold;
+    `passes` counts the reclaims by kind ("replace": at the cap, caches made room for each other);
+    `woken_by` what cut a sleep short.
     """
 
     state: str

@@ -1,8 +1,8 @@
 """Play memory pressure in tests: hours of it in milliseconds, on an injected clock, with no memory used.
 
-`pressure` is the short way: one squeeze while a block runs. `machine` is the long one: a make-believe machine
-whose other memory use and time move only when told to. Both stand in for the process's real memory, so
-caches, shrinkers and decorators are the real ones; leaving the block brings the real governor back.
+`pressure` is the short way: one squeeze while a block runs. `machine` is the long one: a make-believe
+machine whose other memory use and time move only when told to. Both stand in for the process's real memory,
+so caches, shrinkers and decorators are the real ones; leaving the block brings the real governor back.
 """
 
 from __future__ import annotations
@@ -89,8 +89,8 @@ def machine(limit: int | str, others: int | str = 0, *, returns: float = 1.0) ->
 def pressure(headroom: int | str, *, hard: bool = False) -> Iterator[Machine]:
     """Squeeze this process's caches and shrinkers as if only `headroom` bytes of memory were left.
 
-    On entry they are asked, softly or `hard`, for as much again as `headroom` (at the least a sixteenth of what
-    they hold), and while the block runs they cannot grow into more. Gives the `Machine`.
+    On entry they are asked, softly or `hard`, for as much again as `headroom` (at the least a sixteenth of
+    what they hold), and while the block runs they cannot grow into more. Gives the `Machine`.
     """
     left = parse_bytes(headroom, "headroom")
     held = engine.sizes()

@@ -62,10 +62,10 @@ def configure(
     """Have a say in how much memory this process may use; the defaults need none.
 
     `limit` is a ceiling on this process's resident memory, beside those that the system sets: bytes or text
-    such as ``"2 GiB"``; None takes it away. `reserve` is the headroom in bytes at which caches stop growing,
-    for when the default (about 9 % of the nearest limit) is too little; None goes back to that. What is not
-    named stays as it is. The environment variables ``EBBCACHE_LIMIT`` and ``EBBCACHE_RESERVE`` say the same
-    at start.
+    such as ``"2 GiB"``; None takes it away. `reserve` is the headroom in bytes at which caches stop
+    growing, for when the default (about 9 % of the nearest limit) is too little; None goes back to that.
+    What is not named stays as it is. The environment variables ``EBBCACHE_LIMIT`` and ``EBBCACHE_RESERVE``
+    say the same at start.
 
     Raises TypeError or ValueError, and changes nothing, if an amount makes no sense.
     """
@@ -80,10 +80,10 @@ def configure(
 
 
 def reclaim(target: int | str | None, hard: bool = False) -> engine.Reclaimed:
-    """Free about `target` bytes (or text such as ``"64 MiB"``; None: all that can be) and say who freed what.
+    """Free about `target` bytes (or text such as ``"64 MiB"``; None: all) and say who freed what.
 
-    Soft by default: shrinkers may defer, floors (`min_bytes`) hold. Takes time in proportion to what is freed.
-    Raises TypeError or ValueError for a target that makes no sense.
+    Soft by default: shrinkers may defer, floors (`min_bytes`) hold. The time it takes grows with the number
+    of entries that go. Raises TypeError or ValueError for a target that makes no sense.
     """
     return the_watcher.governor.reclaim(None if target is None else parse_bytes(target, "target"), hard)
 

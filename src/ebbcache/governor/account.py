@@ -48,7 +48,7 @@ class Marks:
 
 
 class Account:
-    """The running estimates, renewed by `observe` at each look. All amounts are bytes, times are seconds."""
+    """The running estimates, renewed by `observe` at each look. Amounts are bytes, times seconds."""
 
     def __init__(self) -> None:
         self.usage = 0
@@ -78,7 +78,7 @@ class Account:
         return self.retained + self.in_flight
 
     def observe(self, usage: int, cached: int, now: float) -> None:
-        """Take in one reading: `usage` under the nearest ceiling, `cached` stated by shrinkers, at `now`."""
+        """Take in one reading: `usage` under the ceiling, `cached` as shrinkers state it, at `now`."""
         if self._now is None:
             self._now = now
             self.usage, self.cached = usage, cached
@@ -122,7 +122,7 @@ class Account:
             self._claims.append((now + IN_FLIGHT_SECONDS, amount))
 
     def returned(self, freed: int, fallen: int) -> None:
-        """Learn from one reclaim which share of `freed` bytes came back to the kernel as a fall of usage."""
+        """Learn from one reclaim what share of `freed` bytes the kernel got back: usage fell by `fallen`."""
         if freed >= MIB:
             share = min(1.0, max(0.0, fallen / freed))
             self.return_rate += 0.3 * (share - self.return_rate)

@@ -7,8 +7,8 @@ bytes, softly under `low`, hard under `min`. Caches may grow up to `limit - high
 cap they make room among themselves. A reading that does not move is no reason to free everything: what was
 freed counts as credit, and more is freed only while headroom goes on falling.
 
-Bounds: an insert waits at most `WAIT` seconds for another thread's look; between two readings caches grow by
-at most a quarter of what is free for them; one log line a change of state.
+Bounds: an insert waits at most `WAIT` seconds for another thread's look; between two readings caches grow
+by at most a quarter of what is free for them; one log line a change of state.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Allowance:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One decision: how urgent it is, how much to free, and how much caches may grow until the next look."""
+    """One decision: how urgent it is, the bytes to free, and the bytes to let in until the next look."""
 
     level: Level
     target: int
@@ -182,7 +182,7 @@ class Governor:
 
     @property
     def kept_free(self) -> int:
-        """The headroom in bytes at which caches come to rest: `high` or the user's reserve, and rooms made."""
+        """The headroom (bytes) where caches come to rest: `high` or the user's reserve, plus rooms made."""
         others = self.account.others
         rooms = sum(max(0, amount - max(0, others - before)) for amount, before in self._rooms)
         return max(self.marks.high, self.reserve) + rooms
@@ -334,7 +334,7 @@ class Governor:
         return self.reclaim(missing(), True) if missing() else result
 
     def interval(self) -> float:
-        """Return the seconds until the next look is due: no burst may run through half the headroom first."""
+        """Return the seconds to the next look: no burst may run through half the headroom before it."""
         if self.reading is None or not self.account.cached:
             return SLOWEST
         return min(SLOWEST, max(FASTEST, self.reading.headroom / BURST / 2))

@@ -3,8 +3,8 @@
 One daemon thread a process, started with the first cache or shrinker. It sleeps in `Memory.wait`, which a
 kernel event or `wake()` cuts short, then lets the governor look and sweeps entries whose time is up. Events
 only wake it: sizes always come from readings. After fork the child has no thread, a governor whose turn may
-be held by nobody, and descriptors that it shares with its parent: all three are renewed, the thread on first
-use. Bound: an expired entry outlives its deadline by at most `SLOWEST` seconds plus one look.
+be held by nobody, and descriptors that it shares with its parent: all three are renewed, the thread on
+first use. Bound: an expired entry outlives its deadline by at most `SLOWEST` seconds plus one look.
 """
 
 from __future__ import annotations
