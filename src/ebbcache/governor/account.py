@@ -122,7 +122,7 @@ class Account:
             self._claims.append((now + IN_FLIGHT_SECONDS, amount))
 
     def returned(self, freed: int, fallen: int) -> None:
-        """Learn from one reclaim what share of `freed` bytes the kernel got back: usage fell by `fallen`."""
+        """Learn what share of `freed` bytes the kernel got back in one reclaim: usage fell by `fallen`."""
         if freed >= MIB:
             share = min(1.0, max(0.0, fallen / freed))
             self.return_rate += 0.3 * (share - self.return_rate)
