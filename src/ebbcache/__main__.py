@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,12 +20,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that `argv` (by default, this process's arguments) names; return the exit code."""
     options = _parser().parse_args(argv)
     try:
-        return _status(options.json) if options.command == "status" else _demo(options)
+        code = _status(options.json) if options.command == "status" else _demo(options)
+        sys.stdout.flush()
+        return code
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # Whoever read the output has seen enough; a second complaint at exit would be noise.
-        sys.stdout = None
+        # Whoever read the output has seen enough; what is still buffered must not fail again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 
 
@@ -61,10 +64,11 @@ def _seconds(text: str) -> float:
 
 
 def _status(as_json: bool) -> int:
-    from ebbcache.cli.status import as_dict, lines, look
+    from ebbcache.report import lines
+    from ebbcache.status import status
 
-    found = look()
-    print(json.dumps(as_dict(found), indent=2) if as_json else "\n".join(lines(found)))
+    found = status()
+    print(json.dumps(found.as_dict(), indent=2) if as_json else "\n".join(lines(found)))
     return 0
 
 

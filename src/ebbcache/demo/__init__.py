@@ -63,7 +63,8 @@ def run(
             stop.set()
 
     server = threading.Thread(target=serve, name="service", daemon=True)
-    before = governor.status()
+    passes = governor.the_watcher.governor.passes
+    soft, hard = passes["soft"], passes["hard"]
     reset_peak_rss()
     began = time.monotonic()
     try:
@@ -71,15 +72,15 @@ def run(
             server.start()
             neighbour.start()
             while not stop.wait(_TICK):
-                now = governor.status()
                 t = time.monotonic() - began
                 standing = Standing(
                     limit,
                     rss(),
                     sizes(),
                     neighbour.held,
-                    now.soft_reclaims - before.soft_reclaims,
-                    now.hard_reclaims - before.hard_reclaims,
+                    service.fixed,
+                    passes["soft"] - soft,
+                    passes["hard"] - hard,
                 )
                 show(recorder.add(t, standing, service.counts))
                 if t >= seconds:
@@ -91,7 +92,9 @@ def run(
     if failure:
         raise failure[0]
     peak = max(peak_rss(), *(sample.standing.usage for sample in recorder.samples))
-    return recorder, Summary.of(recorder.samples, service, fixed_bytes, limit, peak)
+    return recorder, Summary.of(
+        recorder.samples, service, fixed_bytes=fixed_bytes, limit=limit, base=base, peak=peak
+    )
 
 
 def save_picture(recorder: Recorder, fixed_bytes: int, path: Path, seconds: float) -> str | None:

@@ -98,6 +98,11 @@ class Service:
         self._missed = False
         self.document = cached(make)
 
+    @property
+    def fixed(self) -> int:
+        """Bytes that the fixed LRU cache would hold."""
+        return self._lru.nbytes
+
     def serve(self, until: Callable[[], bool]) -> None:
         """Serve one request after another until `until()` holds."""
         for number in self._requests:

@@ -56,7 +56,7 @@ def _memory(axes: Any, samples: Sequence[Sample], fixed_bytes: int) -> None:
     axes.plot(times, [sample.standing.limit / MIB for sample in samples], color=_LIMIT, lw=2, label="limit")
     axes.plot(
         times,
-        [(sample.others + sample.standing.neighbour + fixed_bytes) / MIB for sample in samples],
+        [(sample.others + sample.standing.neighbour + sample.standing.fixed) / MIB for sample in samples],
         color=_LRU,
         lw=1.2,
         ls="--",

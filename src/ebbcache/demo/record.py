@@ -25,12 +25,16 @@ class Counts(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where the process stands, in bytes, and how many reclaims there have been."""
+    """Where the process stands, in bytes, and how many reclaims there have been.
+
+    `fixed` is what the LRU cache of fixed size would hold, were it no shadow (see load.py).
+    """
 
     limit: int
     usage: int
     cached: int
     neighbour: int
+    fixed: int = 0
     soft: int = 0
     hard: int = 0
 
@@ -61,6 +65,7 @@ class Sample:
             "cached": standing.cached,
             "others": max(0, standing.usage - standing.cached),
             "neighbour": standing.neighbour,
+            "fixed_lru_cached": standing.fixed,
             "requests": self.counts.requests,
             "hit_ratio": _rounded(self.ratio),
             "fixed_lru_hit_ratio": _rounded(self.lru_ratio),

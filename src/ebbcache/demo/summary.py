@@ -26,7 +26,10 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The figures of a run; amounts are bytes. `fixed_*` were shadows of `fixed_bytes`, see `demo.load`."""
+    """The figures of a run; amounts are bytes. `fixed_*` were shadows of `fixed_bytes`, see `demo.load`.
+
+    `greedy_excess` is by how much a cache fixed at `cached_max` would have passed the limit (negative: not).
+    """
 
     requests: int
     limit: int
@@ -35,6 +38,7 @@ class Summary:
     neighbour_peak: int
     cached_max: int
     cached_min_after_max: int
+    greedy_excess: int
     soft_reclaims: int
     hard_reclaims: int
     fixed_bytes: int
@@ -44,11 +48,22 @@ class Summary:
 
     @classmethod
     def of(
-        cls, samples: Sequence[Sample], service: Service, fixed_bytes: int, limit: int, peak: int
+        cls,
+        samples: Sequence[Sample],
+        service: Service,
+        *,
+        fixed_bytes: int,
+        limit: int,
+        base: int,
+        peak: int,
     ) -> Summary:
-        """Sum up `samples` (at least one) and what `service` counted; `peak` is the highest usage ever."""
+        """Sum up `samples` (at least one) and what `service` counted.
+
+        `base` is the usage before the run, `peak` the highest of it.
+        """
         counts, last = service.counts, samples[-1].standing
         cached = [sample.standing.cached for sample in samples]
+        neighbour_peak = max(sample.standing.neighbour for sample in samples)
         top = cached.index(max(cached))
         outcomes = [
             Outcome(hits, round(hits / max(1, counts.requests), 4), round(saved, 3))
@@ -61,9 +76,10 @@ class Summary:
             limit=limit,
             peak_usage=peak,
             passed_limit=peak > limit,
-            neighbour_peak=max(sample.standing.neighbour for sample in samples),
+            neighbour_peak=neighbour_peak,
             cached_max=cached[top],
             cached_min_after_max=min(cached[top:]),
+            greedy_excess=base + neighbour_peak + cached[top] - limit,
             soft_reclaims=last.soft,
             hard_reclaims=last.hard,
             fixed_bytes=fixed_bytes,
@@ -92,6 +108,14 @@ class Summary:
             f"The neighbour took up to {format_bytes(self.neighbour_peak)}. Cached: at most "
             f"{format_bytes(self.cached_max)}, then down to {format_bytes(self.cached_min_after_max)}; "
             f"{self.soft_reclaims} soft and {self.hard_reclaims} hard reclaims.",
+            *(
+                [
+                    f"A cache fixed at those {format_bytes(self.cached_max)} would have passed the limit by "
+                    f"{format_bytes(self.greedy_excess)}."
+                ]
+                if self.greedy_excess > 0
+                else []
+            ),
             "",
             *(
                 f"  {name:<{width}}  {percent(outcome.hit_ratio):>6} hits, "
