@@ -1,0 +1,35 @@
+"""What a request for memory really takes from the allocator.
+
+CPython's pymalloc (Objects/obmalloc.c) serves requests up to 512 bytes from classes 16 bytes apart;
+larger ones go to malloc, which in glibc (malloc/malloc.c) puts an 8-byte header before each chunk, rounds
+to 16 and never cuts a chunk under 32. Bound: exact for both, but for blocks that malloc maps on their own
+(128 KiB and more, at times), where up to a page is left out: under 3 %.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+SMALL: Final = 512
+"""The largest request, in bytes, that pymalloc serves itself."""
+
+ROUNDED: Final = tuple((size + 15) & -16 for size in range(SMALL + 1))
+"""`chunk(size)` for the sizes up to `SMALL`, as a table for loops that cannot afford the call."""
+
+
+def chunk(size: int) -> int:
+    """Return the bytes that an object or a buffer of `size` bytes takes when Python allocates it.
+
+    >>> chunk(24), chunk(0), chunk(513)
+    (32, 0, 528)
+    """
+    return ROUNDED[size] if size <= SMALL else (size + 23) & -16
+
+
+def malloc_chunk(size: int) -> int:
+    """Return the bytes that a buffer of `size` bytes takes when a C library allocates it with malloc.
+
+    >>> malloc_chunk(24), malloc_chunk(25), malloc_chunk(1)
+    (32, 48, 32)
+    """
+    return max(32, (size + 23) & -16)

@@ -1,0 +1,268 @@
+"""Which reader serves which type: each type is classified once, and remembered until it dies.
+
+Tables are keyed by the id of a type, since a metaclass may define `__hash__` and `__eq__`; a weak reference
+clears the entry when a type dies, before its id can be used again. Bound: one dict lookup for each object.
+"""
+
+from __future__ import annotations
+
+import enum
+import gc
+import logging
+import threading
+import types
+import weakref
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from typing import Any, Final, cast
+
+from .layout import (
+    HAVE_GC,
+    HEAP_TYPE,
+    Expand,
+    Expanded,
+    Sizer,
+    class_of,
+    flags,
+    itemsize,
+    members,
+    mro,
+    number_of_bytes,
+    read_deque,
+    read_dict,
+    read_dict_subclass,
+    read_int_subclass,
+    read_leaf,
+    read_list,
+    read_ordered_dict,
+    read_set,
+    read_str_subclass,
+    read_tuple,
+    reader_of_arrays,
+    reader_of_ctypes,
+    reader_of_instances,
+    reader_of_others,
+    reader_of_scalars,
+)
+
+_log = logging.getLogger("ebbcache.sizing")
+_module: Callable[[type], object] = type.__dict__["__module__"].__get__
+_qualname: Callable[[type], str] = type.__dict__["__qualname__"].__get__
+
+_LEAVES: Final = (str, bytes, int, float, complex)
+_FREE: Final[tuple[type, ...]] = (
+    type,
+    bool,
+    types.NoneType,
+    types.EllipsisType,
+    types.NotImplementedType,
+    types.ModuleType,
+    types.CodeType,
+    types.FunctionType,
+    types.BuiltinFunctionType,
+    types.GetSetDescriptorType,
+    types.MemberDescriptorType,
+    types.MethodDescriptorType,
+    types.WrapperDescriptorType,
+    types.ClassMethodDescriptorType,
+    enum.Enum,
+    logging.Logger,
+)
+"""Parts of the program, not of a value."""
+
+_EXACT: Final[dict[int, Expand]] = {
+    **{id(cls): read_leaf for cls in _LEAVES},
+    id(dict): read_dict,
+    id(list): read_list,
+    id(tuple): read_tuple,
+    id(set): read_set,
+    id(frozenset): read_set,
+}
+_BASES: Final[dict[int, Expand]] = {
+    id(OrderedDict): read_ordered_dict,
+    id(dict): read_dict_subclass,
+    id(deque): read_deque,
+    id(str): read_str_subclass,
+    id(int): read_int_subclass,
+}
+_VIEWS: Final = {id(class_of(view)) for view in (memoryview(b""), *gc.get_referents(memoryview(b"")))}
+_FOREIGN: Final[dict[tuple[object, str], Callable[[type], Expand]]] = {
+    ("numpy", "ndarray"): reader_of_arrays,
+    ("numpy", "generic"): reader_of_scalars,
+    ("_ctypes", "_CData"): reader_of_ctypes,
+}
+"""By module and name, so that nothing is imported to recognise what a program does not use."""
+
+_C_METHODS: Final = (types.MethodDescriptorType, types.WrapperDescriptorType)
+_C_FIELDS: Final = (types.GetSetDescriptorType, types.MemberDescriptorType)
+
+
+def describe(cls: type) -> str:
+    """Return the name of `cls`, whatever its metaclass does."""
+    return f"{_module(cls)}.{_qualname(cls)}"
+
+
+class Kind:
+    """What is known of one type."""
+
+    __slots__ = ("claim", "name", "read", "told", "view")
+
+    def __init__(self, cls: type, read: Expand, *, view: bool = False, claim: Sizer | None = None) -> None:
+        self.name = describe(cls)
+        self.read = read
+        self.view = view
+        """Looks into memory that others own, which is charged to it only if nobody else holds it."""
+        self.claim = claim
+        """A `__sizeof__` written in Python, believed if it says more than was found."""
+        self.told = False
+
+    def complain(self, what: str, error: BaseException | None = None) -> None:
+        """Log what is wrong with this type, the first time."""
+        if not self.told:
+            self.told = True
+            _log.warning("sizes of %s are estimates: %s", self.name, what, exc_info=error)
+
+
+class _Asking(threading.local):
+    def __init__(self) -> None:
+        self.ids: set[int] = set()
+
+
+_asking = _Asking()
+
+
+def _asked(sizer: Sizer, plain: Expand, complain: Callable[[str, BaseException], None]) -> Expand:
+    """Return a reader that asks `sizer`, and measures with `plain` what it cannot answer.
+
+    A sizer may call `sizeof` on the very object it was asked about, to add something to it.
+    """
+
+    def read(obj: Any, cap: float) -> Expanded:
+        asking = _asking.ids
+        key = id(obj)
+        if key not in asking:
+            asking.add(key)
+            try:
+                return number_of_bytes(sizer(obj)), [], 1
+            except Exception as error:
+                complain("their sizer failed", error)
+            finally:
+                asking.discard(key)
+        return plain(obj, cap)
+
+    return read
+
+
+def _nothing(obj: object, cap: float) -> Expanded:
+    return 0, [], 1
+
+
+class Table:
+    """The kinds of all types met so far, under one set of registered sizers (which never changes)."""
+
+    __slots__ = ("_kinds", "_sizers", "_watches", "free", "leaves")
+
+    def __init__(self, sizers: dict[int, tuple[type, Sizer]]) -> None:
+        self._sizers = sizers
+        self._kinds: dict[int, Kind] = {}
+        self._watches: dict[int, weakref.ref[type]] = {}
+        self.leaves = {id(cls) for cls in _LEAVES if self._sizer(cls) is None}
+        """Ids of types whose objects are one block, `sys.getsizeof` bytes large, with no references."""
+        self.free = {id(cls) for cls in _FREE if self._sizer(cls) is None}
+        """Ids of types whose objects count nothing."""
+
+    def with_sizer(self, cls: type, sizer: Sizer) -> Table:
+        """Return a new table in which `sizer` also serves `cls` and its subclasses."""
+        return Table({**self._sizers, id(cls): (cls, sizer)})
+
+    def kind(self, obj: object) -> Kind:
+        """Return the kind of `obj`."""
+        cls = class_of(obj)
+        key = id(cls)
+        kind = self._kinds.get(key)
+        if kind is None:
+            kind = self._classify(cls)
+            # Two threads may both do this; the later kind wins, and both are right.
+            self._watches[key] = weakref.ref(cls, lambda _: self._forget(key))
+            self._kinds[key] = kind
+        return kind
+
+    def _forget(self, key: int) -> None:
+        self._kinds.pop(key, None)
+        self._watches.pop(key, None)
+        self.free.discard(key)
+        self.leaves.discard(key)
+
+    def _sizer(self, cls: type) -> Sizer | None:
+        if self._sizers:
+            for base in mro(cls):
+                found = self._sizers.get(id(base))
+                if found is not None:
+                    return found[1]
+        return None
+
+    def _classify(self, cls: type) -> Kind:
+        kind = _measured(cls)
+        sizer = self._sizer(cls)
+        if sizer is not None:
+            kind.read = _asked(sizer, kind.read, kind.complain)
+            kind.claim = None
+        elif kind.read is _nothing:
+            self.free.add(id(cls))
+        elif kind.read is read_leaf:
+            self.leaves.add(id(cls))
+        return kind
+
+
+def _measured(cls: type) -> Kind:
+    """Return the kind of `cls` as far as we can tell by ourselves."""
+    line = mro(cls)
+    if any(base is free for base in line for free in _FREE):
+        return Kind(cls, _nothing)
+    if id(cls) in _EXACT:
+        return Kind(cls, _EXACT[id(cls)])
+    for base in line:
+        reader = _FOREIGN.get((_module(base), _qualname(base)))
+        if reader is not None:
+            return Kind(cls, reader(base), view=True)
+    measure, claim = _sizeofs(line)
+    for base in line:
+        if id(base) in _BASES:
+            return Kind(cls, _BASES[id(base)], claim=claim)
+    if measure is object.__sizeof__:
+        read = reader_of_instances(cls)
+        if read is not None:
+            return Kind(cls, read, claim=claim)
+    view = id(cls) in _VIEWS
+    nbytes = None if view else _field(line, "nbytes")
+    one_block = not (itemsize(cls) or flags(cls) & (HAVE_GC | HEAP_TYPE))
+    if one_block and measure is object.__sizeof__ and nbytes is None:
+        return Kind(cls, read_leaf)
+    return Kind(cls, reader_of_others(cls, measure, nbytes), view=view, claim=claim)
+
+
+def _field(line: tuple[type, ...], name: str) -> Sizer | None:
+    """Return the getter of the first field of that name that is written in C, if any."""
+    for base in line:
+        field: Any = members(base).get(name)
+        if type(field) in _C_FIELDS:
+            return cast(Sizer, field.__get__)
+    return None
+
+
+def _sizeofs(line: tuple[type, ...]) -> tuple[Sizer, Sizer | None]:
+    """Return the first `__sizeof__` that is written in C, and the one in Python that hides it, if any."""
+    claim: Sizer | None = None
+    for base in line:
+        method: Any = members(base).get("__sizeof__")
+        if type(method) in _C_METHODS:
+            return cast(Sizer, method), claim
+        if (
+            claim is None
+            and type(method) is types.FunctionType
+            and not str(_module(base)).startswith("pandas.")
+        ):
+            claim = cast(
+                Sizer, method
+            )  # pandas' is deep, slow, and tells nothing that the walk does not find
+    return object.__sizeof__, claim

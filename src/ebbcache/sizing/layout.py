@@ -1,0 +1,315 @@
+"""How values lie in memory: what an object takes itself, and what it refers to, for each family of types.
+
+Blocks follow CPython's allocation rules: the collector's 16 bytes in front of objects it tracks, 16 more in
+front of instances with a managed `__dict__` or weakrefs, buffers as blocks of their own. What an object
+refers to comes from `gc.get_referents`, that is from tp_traverse: it sees attributes that live inside an
+instance without ever making a `__dict__` of them, and runs no Python code. Bound: exact block by block, but
+for an instance's attribute array, whose capacity shows nowhere: it is taken as one more than the most
+attributes seen, which is what CPython settles on after some thirty instances of a class.
+"""
+
+from __future__ import annotations
+
+import gc
+import operator
+import random
+import sys
+import types
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, Final, TypeAlias
+
+from .chunks import chunk, malloc_chunk
+
+Sizer: TypeAlias = Callable[[Any], int]
+Expanded: TypeAlias = tuple[int, list[Any], float]
+"""An object's own bytes, the objects it refers to, and how many each of those stands for."""
+Expand: TypeAlias = Callable[[Any, float], Expanded]
+"""``(obj, cap)``: how to read objects of one type, with at most about `cap` of what they refer to."""
+
+# Read through `type` itself, as a metaclass can put code of its own before each of these.
+class_of: Callable[[object], type] = type
+mro: Callable[[type], tuple[type, ...]] = type.__dict__["__mro__"].__get__
+basicsize: Callable[[type], int] = type.__dict__["__basicsize__"].__get__
+itemsize: Callable[[type], int] = type.__dict__["__itemsize__"].__get__
+flags: Callable[[type], int] = type.__dict__["__flags__"].__get__
+members: Callable[[type], types.MappingProxyType[str, Any]] = type.__dict__["__dict__"].__get__
+
+# Methods of exactly these classes, whatever a subclass defines; by way of Any for the sake of their types.
+_dict: Any = dict
+_ordered_dict: Any = OrderedDict
+_deque: Any = deque
+_sizeof_dict: Sizer = _dict.__sizeof__
+_sizeof_ordered_dict: Sizer = _ordered_dict.__sizeof__
+_sizeof_deque: Sizer = _deque.__sizeof__
+_len_dict: Sizer = _dict.__len__
+_keys: Callable[[Any], Iterable[Any]] = _dict.keys
+
+HEAP_TYPE: Final = 1 << 9
+HAVE_GC: Final = 1 << 14
+_INLINE_VALUES: Final = 1 << 2 if sys.version_info >= (3, 13) else 0
+_MANAGED_DICT: Final = 1 << 4
+_MANAGED_WEAKREF: Final = 1 << 3
+
+_GC_HEADER: Final = sys.getsizeof([]) - [].__sizeof__()
+_EMPTY: Final = 24 if sys.version_info < (3, 12) else 16  # an instance without slots; 3.11 adds a weakref
+_DICT: Final = dict.__basicsize__
+_LIST: Final = list.__basicsize__
+_SET: Final = set.__basicsize__
+_DEQUE: Final = deque.__basicsize__
+_DEQUE_BLOCK: Final = deque([None]).__sizeof__() - _DEQUE
+_ODICT_NODE: Final = 32
+
+
+def header(cls: type) -> int:
+    """Return the bytes in front of every instance of `cls`."""
+    bits = flags(cls)
+    size = _GC_HEADER if bits & HAVE_GC else 0
+    return size + 16 if bits & (_MANAGED_DICT | _MANAGED_WEAKREF) else size
+
+
+def fixed(cls: type) -> int:
+    """Return the block of an instance of `cls` that has no items."""
+    return chunk(basicsize(cls) + header(cls))
+
+
+def few(cap: float) -> int:
+    """Return how many to look at of a container that has more than `cap`."""
+    return max(1, int(cap / 4))
+
+
+def scatter(length: int, count: int) -> Iterator[int]:
+    """Return `count` positions below `length`, one at random in each of as many equal stretches.
+
+    The same ones every time, so that an object's size does not change from one look to the next.
+    """
+    step = length / count
+    draw = random.Random(length).random
+    return (int((i + draw()) * step) for i in range(count))
+
+
+def thinned(kids: Sequence[Any], cap: float) -> tuple[list[Any], float]:
+    """Return `kids`, or a few of them if they are more than `cap`, and how many each stands for."""
+    if len(kids) <= cap:
+        return [*kids], 1
+    return [kids[i] for i in scatter(len(kids), few(cap))], len(kids) / few(cap)
+
+
+def read_leaf(obj: object, cap: float) -> Expanded:
+    """Read a scalar: one block, no references."""
+    return chunk(sys.getsizeof(obj)), [], 1
+
+
+def read_list(obj: list[Any], cap: float) -> Expanded:
+    """Read an exact list."""
+    return chunk(_LIST + _GC_HEADER) + chunk(obj.__sizeof__() - _LIST), *thinned(obj, cap)
+
+
+def read_tuple(obj: tuple[Any, ...], cap: float) -> Expanded:
+    """Read an exact tuple."""
+    return chunk(sys.getsizeof(obj)), *thinned(obj, cap)
+
+
+def read_dict(obj: dict[Any, Any], cap: float) -> Expanded:
+    """Read an exact dict."""
+    own = chunk(_DICT + _GC_HEADER) + chunk(obj.__sizeof__() - _DICT)
+    if len(obj) <= cap:
+        kids = [*obj]
+        kids += obj.values()
+        return own, kids, 1
+    length = len(obj)
+    step = -(-length // few(cap))
+    kids = [*islice(obj, 0, None, step)]
+    times = length / len(kids)
+    kids += islice(obj.values(), 0, None, step)
+    return own, kids, times
+
+
+def read_set(obj: set[Any] | frozenset[Any], cap: float) -> Expanded:
+    """Read an exact set or frozenset."""
+    own = chunk(_SET + _GC_HEADER) + chunk(obj.__sizeof__() - _SET)
+    if len(obj) <= cap:
+        return own, [*obj], 1
+    return own, [*islice(obj, few(cap))], len(obj) / few(cap)  # in the order of hashes, as good as random
+
+
+def read_deque(obj: deque[Any], cap: float) -> Expanded:
+    """Read a deque or an instance of a subclass."""
+    cls = class_of(obj)
+    blocks = (_sizeof_deque(obj) - basicsize(cls)) // _DEQUE_BLOCK
+    return fixed(cls) + blocks * chunk(_DEQUE_BLOCK), *thinned(gc.get_referents(obj), cap)
+
+
+def read_dict_subclass(obj: dict[Any, Any], cap: float) -> Expanded:
+    """Read an instance of a subclass of dict, attributes included.
+
+    Since CPython 3.11 tp_traverse leaves a dict's keys out if all are str. Where it does visit them they
+    alternate with the values, and the dict's own part comes last.
+    """
+    cls = class_of(obj)
+    own = fixed(cls) + chunk(_sizeof_dict(obj) - basicsize(cls))
+    keys = [*_keys(obj)]
+    kids = gc.get_referents(obj)
+    if keys and not (len(kids) >= 2 * len(keys) and kids[-2 * len(keys)] is keys[0]):
+        kids += keys
+    return own, *thinned(kids, cap)
+
+
+def read_ordered_dict(obj: OrderedDict[Any, Any], cap: float) -> Expanded:
+    """Read an OrderedDict, whose linked list is one small block a key and holds each key a second time."""
+    cls = class_of(obj)
+    length = _len_dict(obj)
+    table = _sizeof_dict(obj)
+    nodes = _ODICT_NODE * length
+    index = _sizeof_ordered_dict(obj) - table - nodes
+    own = fixed(cls) + chunk(table - basicsize(cls)) + chunk(index) + nodes
+    kids = gc.get_referents(obj)  # each key once for the list, and once more unless all are str
+    if len(kids) < 3 * length:
+        kids += _keys(obj)
+    return own, *thinned(kids, cap)
+
+
+def read_str_subclass(obj: str, cap: float) -> Expanded:
+    """Read an instance of a subclass of str, which keeps its text in a second block."""
+    own = fixed(class_of(obj)) + chunk(max(0, str.__sizeof__(obj) - basicsize(str)))
+    return own, gc.get_referents(obj), 1
+
+
+def read_int_subclass(obj: int, cap: float) -> Expanded:
+    """Read an instance of a subclass of int; heap types get a spare digit."""
+    cls = class_of(obj)
+    more = basicsize(cls) - basicsize(int) + itemsize(cls) + header(cls)
+    return chunk(int.__sizeof__(obj) + more), gc.get_referents(obj), 1
+
+
+def reader_of_instances(cls: type) -> Expand | None:
+    """Return the reader of a class whose instances keep attributes apart, in CPython's hidden arrays.
+
+    None if `cls` is no such class: it has slots only, or a base that is written in C.
+    """
+    names = (value for base in mro(cls) for value in members(base).values())
+    slots = sum(isinstance(value, types.MemberDescriptorType) for value in names)
+    if _INLINE_VALUES:
+        if not flags(cls) & _INLINE_VALUES:
+            return None
+    elif not flags(cls) & _MANAGED_DICT or basicsize(cls) - 8 * slots > _EMPTY:
+        return None
+    bare = basicsize(cls) + header(cls)
+    most = 0
+
+    def read(obj: Any, cap: float) -> Expanded:
+        nonlocal most
+        kids = gc.get_referents(obj)
+        count = len(kids) - slots - 1  # the type is one of them
+        if count == 1 and most != 1 and not _INLINE_VALUES and type(kids[0]) is dict:
+            return (
+                chunk(bare),
+                kids,
+                1,
+            )  # somebody asked for its __dict__, which has taken the attributes over
+        if count > most:
+            most = count
+        room = most + 1
+        if _INLINE_VALUES:
+            own = chunk(bare + 8 * (room + 1) + (room + 7 & -8))
+        else:
+            own = chunk(bare) + chunk((room + 9 & -8) + 8 * room)
+        return own, *thinned(kids, cap)
+
+    return read
+
+
+def reader_of_others(cls: type, measure: Sizer, nbytes: Sizer | None = None) -> Expand:
+    """Return the reader of a type known only by its C-level `__sizeof__` and `nbytes`, if it has one.
+
+    What these say beyond the object's own structure is taken as one buffer.
+    """
+    bare = basicsize(cls)
+    before = header(cls)
+    item = itemsize(cls)
+    if item and flags(cls) & HEAP_TYPE:
+        before += item  # PyType_GenericAlloc leaves room for a sentinel
+
+    def read(obj: Any, cap: float) -> Expanded:
+        inline = object.__sizeof__(obj) if item else bare
+        total = number_of_bytes(measure(obj))
+        if nbytes is not None:
+            total = max(total, inline + number_of_bytes(nbytes(obj)))
+        own = chunk(inline + before) + chunk(max(0, total - inline))
+        return own, *thinned(gc.get_referents(obj), cap)
+
+    return read
+
+
+def reader_of_arrays(ndarray: type) -> Expand:
+    """Return the reader of numpy's arrays and their subclasses, which reads only what numpy has in C."""
+    names = members(ndarray)
+    base_of = names["base"].__get__
+    dtype_of = names["dtype"].__get__
+    flags_of = names["flags"].__get__
+    flat_of = names["flat"].__get__
+    nbytes_of = names["nbytes"].__get__
+    ndim_of = names["ndim"].__get__
+    size_of = names["size"].__get__
+
+    def read(obj: Any, cap: float) -> Expanded:
+        own = fixed(class_of(obj))
+        if ndim := ndim_of(obj):
+            own += malloc_chunk(16 * ndim)
+        kids = gc.get_referents(obj)
+        base = base_of(obj)
+        if base is not None:
+            kids.append(base)
+        if not flags_of(obj).owndata:
+            return own, kids, 1
+        own += malloc_chunk(max(1, nbytes_of(obj)))
+        size = size_of(obj)
+        if dtype_of(obj).char != "O":
+            return own, kids, 1
+        flat = flat_of(obj)
+        if size <= cap:
+            kids += flat
+            return own, kids, 1
+        kids += [flat[i] for i in scatter(size, few(cap))]
+        return own, kids, size / few(cap)
+
+    return read
+
+
+def reader_of_scalars(generic: type) -> Expand:
+    """Return the reader of numpy's scalars."""
+
+    def read(obj: Any, cap: float) -> Expanded:
+        return fixed(class_of(obj)), [], 1
+
+    return read
+
+
+def reader_of_ctypes(data: type) -> Expand:
+    """Return the reader of ctypes' objects, which keep more than 16 bytes in a block apart."""
+    names = members(data)
+    owns = names["_b_needsfree_"].__get__
+
+    def read(obj: Any, cap: float) -> Expanded:
+        size: int = sys.modules["_ctypes"].sizeof(obj)
+        own = fixed(class_of(obj)) + (chunk(size) if size > 16 and owns(obj) else 0)
+        return own, *thinned(gc.get_referents(obj), cap)
+
+    return read
+
+
+_TOO_MUCH: Final = 1 << 46
+
+
+def number_of_bytes(answer: Any) -> int:
+    """Return what `answer` says in bytes; TypeError or ValueError if that can be no size.
+
+    Any integer will do (numpy's too), but no bool, nothing negative, nothing from 64 TiB on.
+    """
+    if isinstance(answer, bool):
+        raise TypeError("a size in bytes cannot be a bool")
+    size = operator.index(answer)
+    if not 0 <= size < _TOO_MUCH:
+        raise ValueError(f"a size cannot be {size:.4g} bytes")
+    return size
