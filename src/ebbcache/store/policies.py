@@ -1,0 +1,250 @@
+"""Three orders of eviction over one store: by last use, by aging frequency, by value density.
+
+LRU: an ordered dict of serials, moved by every hit. LFU: a lazy heap by hits, aged by *forward decay* (Cormode,
+Shkapenyuk, Srivastava, Xu, ICDE 2009): not the old hits shrink, what a new one counts grows, by half-lives of ten
+accesses an entry; the order is that of LRFU with halving (Lee et al., 2001), without ever touching an entry to
+age it. Density: sampling, as in Redis and in Hyperbolic Caching, for a little; a waterline for a lot.
+Bounds: LRU's victim is O(1); LFU's O(log n) amortised; density's a sample of 32, or one pass for all victims.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Any
+
+from ebbcache.clock import clock
+from ebbcache.store.density import densities, density_class
+from ebbcache.store.entry import Entry, K, V
+from ebbcache.store.heap import LazyHeap
+from ebbcache.store.reference import Store
+
+SAMPLE = 32
+"""Entries drawn for one victim of the density policy."""
+HALF_LIFE = 10
+"""LFU: accesses per entry after which a hit counts half of a new one."""
+
+
+class LRUStore(Store[K, V]):
+    """Gives up the entry that has not been used for the longest time. Iterates from coldest to hottest."""
+
+    __slots__ = ("_touch",)
+
+    policy = "lru"
+    _entries: OrderedDict[int, Entry[K, V]]
+    _touch: Callable[[int], None]
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._entries = self._empty()
+        self._touch = self._entries.move_to_end
+
+    def __getitem__(self, key: K) -> V:
+        h = hash(key)
+        try:
+            entry = self._table[h]
+            found = entry.key
+        except (KeyError, AttributeError):
+            entry = self._seek(key, h)
+        else:
+            if not (found is key or found == key):
+                entry = None
+            elif entry.deadline is not None:
+                entry = self._alive(entry)
+        if entry is None:
+            self.misses += 1
+            return self.__missing__(key)
+        entry.hits += 1.0
+        entry.stamp = clock.now
+        self.hits += 1
+        try:
+            self._touch(entry.serial)
+        except KeyError:  # removed by another thread since it was found
+            pass
+        return entry.value  # type: ignore[no-any-return]
+
+    def get(self, key: K, /, default: Any = None) -> Any:
+        """Return the value for `key` (a hit), else `default` (a miss); `__missing__` is not asked. O(1)."""
+        h = hash(key)
+        try:
+            entry = self._table[h]
+            found = entry.key
+        except (KeyError, AttributeError):
+            entry = self._seek(key, h)
+        else:
+            if not (found is key or found == key):
+                entry = None
+            elif entry.deadline is not None:
+                entry = self._alive(entry)
+        if entry is None:
+            self.misses += 1
+            return default
+        entry.hits += 1.0
+        entry.stamp = clock.now
+        self.hits += 1
+        try:
+            self._touch(entry.serial)
+        except KeyError:
+            pass
+        return entry.value
+
+    def _hit(self, entry: Entry[K, V]) -> V:
+        try:
+            self._touch(entry.serial)
+        except KeyError:
+            pass
+        return super()._hit(entry)
+
+    def _empty(self) -> OrderedDict[int, Entry[K, V]]:
+        return OrderedDict()
+
+    def _drain(self) -> list[Entry[K, V]]:
+        drained = super()._drain()
+        self._touch = self._entries.move_to_end
+        return drained
+
+    def _copy_entries(self) -> None:
+        entries = self._empty()
+        touch = entries.move_to_end
+        entries |= self._entries
+        self._entries = entries
+        self._touch = touch
+
+    def _victim(self, keep: Entry[K, V] | None) -> Entry[K, V] | None:
+        skip = None if keep is None else keep.serial
+        while True:
+            entries = self._entries
+            try:
+                for serial in entries:  # the first, or the second
+                    if serial != skip:
+                        return entries[serial]
+            except (KeyError, RuntimeError):  # changed by another thread in between
+                continue
+            return None
+
+    def _ranked(self, n: int, hottest: bool) -> list[Entry[K, V]]:
+        with self._lock:
+            values = self._entries.values()
+            order = list(reversed(values)) if hottest else list(values)
+        return list(islice((e for e in order if e.deadline is None or self.timer() < e.deadline), n))
+
+
+class LFUStore(Store[K, V]):
+    """Gives up the entry with the fewest hits, where old hits count less and less; among equals the oldest."""
+
+    __slots__ = ("_age_at", "_ranks")
+
+    policy = "lfu"
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._ranks = LazyHeap(self._lock)
+        self._age_at = 0
+
+    def _linked(self, entry: Entry[K, V]) -> None:
+        super()._linked(entry)
+        self._ranks.push(entry.hits, entry.serial)
+        if self._ranks.wants_rebuild(len(self._entries)):
+            self._ranks.rebuild(self._current)
+        accesses = self.hits + self.misses
+        if accesses >= self._age_at:
+            if self._age_at:
+                self._age()
+            self._age_at = accesses + HALF_LIFE * len(self._entries)
+
+    def _current(self) -> Iterator[tuple[float, int]]:
+        return ((entry.hits, entry.serial) for entry in self._snapshot())
+
+    def _age(self) -> None:
+        self._gain *= 2.0
+        if self._gain > 2.0**500:
+            # Long before floats end, all counts are scaled down together; powers of two keep them exact.
+            scale = 1.0 / self._gain
+            entries = self._snapshot()
+            self._gain = 1.0
+            for entry in entries:
+                entry.hits *= scale
+            self._ranks.rebuild(self._current)
+
+    def _drain(self) -> list[Entry[K, V]]:
+        drained = super()._drain()
+        self._ranks.rebuild(self._current)
+        return drained
+
+    def _victim(self, keep: Entry[K, V] | None) -> Entry[K, V] | None:
+        ranks = self._ranks
+        held: Entry[K, V] | None = None
+        try:
+            while True:
+                item = ranks.top()
+                if item is None:
+                    if not self._entries or (held is not None and len(self._entries) == 1):
+                        return None
+                    ranks.rebuild(self._current)
+                    continue
+                entry = self._entries.get(item[1])
+                if entry is None:
+                    ranks.drop(item)
+                elif entry.hits != item[0]:
+                    ranks.replace(item, entry.hits)
+                elif entry is keep:
+                    held = entry
+                    ranks.drop(item)
+                else:
+                    return entry
+        finally:
+            if held is not None:
+                ranks.push(held.hits, held.serial)
+
+    def _ranked(self, n: int, hottest: bool) -> list[Entry[K, V]]:
+        pick = heapq.nlargest if hottest else heapq.nsmallest
+        return pick(n, self._living(), key=lambda entry: (entry.hits, entry.serial))
+
+
+class DensityStore(Store[K, V]):
+    """Gives up what saves the least work per byte and second of idleness."""
+
+    __slots__ = ()
+
+    policy = "density"
+
+    def _ranks_of(self, entries: list[Entry[K, V]]) -> list[tuple[float, int, Entry[K, V]]]:
+        found = densities(entries, clock.tick(), self._gain, self._mean_cost())
+        return [(density, entry.serial, entry) for density, entry in zip(found, entries, strict=True)]
+
+    def _victim(self, keep: Entry[K, V] | None) -> Entry[K, V] | None:
+        entries = [entry for entry in self._sample(SAMPLE) if entry is not keep]
+        if not entries:
+            entries = [entry for entry in self._snapshot() if entry is not keep]
+        return min(self._ranks_of(entries))[2] if entries else None
+
+    def _evict(self, nbytes: int, leave: int = 0) -> list[Entry[K, V]]:
+        if nbytes * 16 < self.nbytes or (nbytes >= self.nbytes and leave <= 0):
+            return super()._evict(nbytes, leave)
+        victims: list[Entry[K, V]] = []
+        freed = 0
+        classes: dict[int, list[tuple[float, int, Entry[K, V]]]] = {}
+        for rank in self._ranks_of(self._snapshot()):
+            classes.setdefault(density_class(rank[0]), []).append(rank)
+        for level in sorted(classes):
+            if freed >= nbytes:
+                break
+            # Only the class that the waterline runs through needs its own order; the others go as a whole.
+            ranks = classes[level]
+            if freed + sum(rank[2].size for rank in ranks) > nbytes:
+                ranks.sort()
+            for _, _, entry in ranks:
+                if freed >= nbytes or self.nbytes - entry.size < leave:
+                    nbytes = freed  # done
+                    break
+                if self._unlink(entry):
+                    victims.append(entry)
+                    freed += entry.size
+        self._tighten()
+        return victims
+
+    def _ranked(self, n: int, hottest: bool) -> list[Entry[K, V]]:
+        pick = heapq.nlargest if hottest else heapq.nsmallest
+        return [rank[2] for rank in pick(n, self._ranks_of(list(self._living())))]
