@@ -61,14 +61,12 @@ class Kept:
     __del__ = close
 
 
-def explain(error: OSError | ValueError | MemoryError) -> str:
+def explain(error: OSError | ValueError) -> str:
     """Return in a few words why something could not be read."""
     if isinstance(error, OSError) and error.errno is not None:
         code = errno.errorcode.get(error.errno, str(error.errno))
         return f"{_WORDS.get(error.errno, os.strerror(error.errno))} ({code})"
-    if isinstance(error, MemoryError):
-        return "no memory left to read it"
-    return f"not understood: {error}" if isinstance(error, ValueError) else str(error)
+    return str(error) if isinstance(error, OSError) else f"not understood: {error}"
 
 
 def excuse(error: OSError | ValueError) -> str:

@@ -94,6 +94,12 @@ class Memory:
 
         Costs tens of microseconds, takes no lock that another thread may hold for long, and raises nothing.
         """
+        try:
+            return self._read()
+        except MemoryError:  # the few bytes it takes cannot be had: nobody can say that there is room
+            return None
+
+    def _read(self) -> Reading | None:
         now = self._timer()
         if now >= self._refresh_at:
             self._keep_up(now)
@@ -112,7 +118,7 @@ class Memory:
         for source in sources:
             try:
                 ceilings = source.ceilings()
-            except (OSError, ValueError, MemoryError) as error:
+            except (OSError, ValueError) as error:
                 failed = True
                 source.error = explain(error)
                 if source.name == self._nearest:
@@ -169,7 +175,7 @@ class Memory:
             try:
                 self._stale |= source.refresh()
                 source.stale = None
-            except (OSError, ValueError, MemoryError) as error:
+            except (OSError, ValueError) as error:
                 source.stale = f"limit could not be read again: {explain(error)}"
 
     def _look_again(self, now: float) -> bool:
@@ -186,7 +192,7 @@ class Memory:
         moved = self._found.moved()
         try:
             found = find(self._prefix, self._limit)
-        except (OSError, MemoryError) as error:
+        except OSError as error:
             if not self._found.sources:
                 self._found = Found(missing=(Missing("everything", self._prefix or "/", explain(error)),))
             return
@@ -290,7 +296,7 @@ class Memory:
         """Yield one state for each ceiling of a source, or one that says that there is none, or why not."""
         try:
             ceilings = source.ceilings()
-        except (OSError, ValueError, MemoryError) as error:
+        except (OSError, ValueError) as error:
             yield SourceState(source.name, source.path, error=explain(error), note=source.note)
             return
         if not ceilings:
@@ -306,8 +312,10 @@ class Memory:
     def close(self) -> None:
         """Let go of every descriptor; a running `wait()` ends, `read()` returns None from now on."""
         with self._lock:
-            self.wake()
-            self._found, self._wakeups, self._waker = Found(), None, None
+            waker, self._waker = self._waker, None
+            self._found, self._wakeups = Found(), None
+        if waker is not None:
+            waker.wake()  # after it is out of reach, so that whoever it wakes sees that this is closed
 
     def reopen(self) -> None:
         """Start afresh: in the child after a fork, whose descriptors are its parent's and read its parent.

@@ -45,7 +45,7 @@ def read_whole(path: str) -> bytes:
 def unescape(field: bytes) -> str:
     r"""Return a mountinfo field as a path: the kernel writes space, tab, newline, # and \ in octal.
 
-    >>> unescape(rb"/with\\040space")
+    >>> unescape(rb"/with\040space")
     '/with space'
     """
     return os.fsdecode(_OCTAL.sub(lambda match: bytes([int(match[1], 8) & 255]), field))
