@@ -92,7 +92,8 @@ def current_pass() -> Pass | None:
 
 def sizes() -> int:
     """Return the bytes that all registered shrinkers together say they hold. One call of each `size`."""
-    return sum(shrinker.held() or 0 for shrinker in registered())
+    most = _machine()
+    return sum(min(shrinker.held() or 0, most) for shrinker in registered())
 
 
 def reclaim(
@@ -177,20 +178,20 @@ def _run(
         offers: list[Offer] = []
         for _, shrinker in playing:
             # Alone, it gets everything, and need not tell where it would begin.
-            offers.append(shrinker.offer(hard, tally=target is not None and len(playing) > 1))
+            offers.append(shrinker.offer(hard, most, tally=target is not None and len(playing) > 1))
             if end is not None and clock.now >= end:
                 return
         if target is None:
-            shares = [most if offer.held is None else min(offer.held, most) for offer in offers]
+            shares = [most if offer.held is None else offer.held for offer in offers]
         else:
-            shares = divide(target - freed, offers)
+            shares = [min(share, most) for share in divide(target - freed, offers)]
         idle: set[int] = set()
         # The largest shares first: if somebody gives more than asked, the dust at the end need not move.
         for at in sorted(range(len(shares)), key=shares.__getitem__, reverse=True):
             number, shrinker = playing[at]
             share = shares[at] if target is None else min(shares[at], target - freed)
             if share == 0:
-                break
+                break  # so are all that follow
             gave = shrinker.ask(share, hard, most)
             freed += gave.freed
             _note(by, number, gave)
@@ -198,7 +199,7 @@ def _run(
                 idle.add(number)
             if (target is not None and freed >= target) or (end is not None and clock.now >= end):
                 return
-        if not any(shares) or len(idle) == sum(share > 0 for share in shares):
+        if not any(shares):
             return
         playing = [(i, s) for i, s in playing if i not in idle]
 

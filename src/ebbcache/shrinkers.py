@@ -20,7 +20,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from types import MethodType, TracebackType
+from types import FunctionType, MethodType, TracebackType
 from typing import Any, TypeVar, cast, overload
 
 from ebbcache.clock import clock
@@ -144,7 +144,9 @@ def _nothing() -> None:
 
 def _forget(registry: dict[int, Shrinker], serial: int, _: object) -> None:
     # The registry comes as an argument because at interpreter exit an owner may outlive our globals.
-    registry.pop(serial, None)
+    shrinker = registry.pop(serial, None)
+    if shrinker is not None:
+        shrinker.unregister()
 
 
 class Shrinker:
@@ -253,10 +255,12 @@ class Shrinker:
             self._failed("size", exc)
             return None
 
-    def offer(self, hard: bool, *, tally: bool = True) -> Offer:
+    def offer(self, hard: bool, most: int, *, tally: bool = True) -> Offer:
         """Ask what it could give, with its tally unless `tally` is False. Slow answers make it rest."""
         start = clock.tick()
         held = self.held()
+        if held is not None:
+            held = min(held, most)
         classes: dict[int, int] | None = None
         func = self._tally() if tally and held != 0 else None
         if func is not None:
@@ -388,6 +392,11 @@ def register_shrinker(
             raise TypeError(f"{argument} must be a plain function, not the coroutine function {value!r}")
 
     if func is not None:
+        if isinstance(func, FunctionType):
+            try:
+                inspect.signature(func).bind(0, False)
+            except TypeError as exc:
+                raise TypeError(f"func must take (target, hard), {func!r} does not: {exc}") from None
         shrinker = Shrinker(name, func, size, tally)
         _registry[shrinker.serial] = shrinker
         for hook in _hooks:
