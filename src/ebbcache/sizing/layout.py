@@ -55,6 +55,7 @@ _MANAGED_WEAKREF: Final = 1 << 3
 _GC_HEADER: Final = sys.getsizeof([]) - [].__sizeof__()
 _EMPTY: Final = 24 if sys.version_info < (3, 12) else 16  # an instance without slots; 3.11 adds a weakref
 _DICT: Final = dict.__basicsize__
+_TABLE: Final = {"": None}.__sizeof__() - _DICT
 _LIST: Final = list.__basicsize__
 _SET: Final = set.__basicsize__
 _DEQUE: Final = deque.__basicsize__
@@ -183,6 +184,15 @@ def read_int_subclass(obj: int, cap: float) -> Expanded:
     return chunk(int.__sizeof__(obj) + more), gc.get_referents(obj), 1
 
 
+def _apart(kid: Any, most: int) -> bool:
+    """Return whether the only thing an instance refers to is its `__dict__`, which somebody asked for once.
+
+    It then holds the attributes, and shares its keys with other instances, so that its own table is smaller
+    than the smallest of a dict that stands for itself. `most` is the most attributes that others had.
+    """
+    return type(kid) is dict and (most > 1 or 0 < kid.__sizeof__() - _DICT < _TABLE)
+
+
 def reader_of_instances(cls: type) -> Expand | None:
     """Return the reader of a class whose instances keep attributes apart, in CPython's hidden arrays.
 
@@ -202,12 +212,8 @@ def reader_of_instances(cls: type) -> Expand | None:
         nonlocal most
         kids = gc.get_referents(obj)
         count = len(kids) - slots - 1  # the type is one of them
-        if count == 1 and most != 1 and not _INLINE_VALUES and type(kids[0]) is dict:
-            return (
-                chunk(bare),
-                kids,
-                1,
-            )  # somebody asked for its __dict__, which has taken the attributes over
+        if count == 1 and not _INLINE_VALUES and _apart(kids[0], most):
+            return chunk(bare), kids, 1
         if count > most:
             most = count
         room = most + 1
@@ -232,10 +238,10 @@ def reader_of_others(cls: type, measure: Sizer, nbytes: Sizer | None = None) -> 
         before += item  # PyType_GenericAlloc leaves room for a sentinel
 
     def read(obj: Any, cap: float) -> Expanded:
-        inline = object.__sizeof__(obj) if item else bare
         total = number_of_bytes(measure(obj))
+        inline = total if item else bare
         if nbytes is not None:
-            total = max(total, inline + number_of_bytes(nbytes(obj)))
+            total = max(total, bare + number_of_bytes(nbytes(obj)))
         own = chunk(inline + before) + chunk(max(0, total - inline))
         return own, *thinned(gc.get_referents(obj), cap)
 

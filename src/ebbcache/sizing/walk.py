@@ -26,6 +26,9 @@ SLACK: Final = 1
 The variable in which a caller built the part is still there when the value is sized, and gone soon after.
 """
 
+_MANY: Final = 16
+"""Objects from which on it pays to try and read them all at once."""
+
 _CROWD: Final = 4096
 """A leaf with as many references costs each of them nothing worth counting."""
 
@@ -57,6 +60,12 @@ def _references_in_loop() -> int:
     raise AssertionError
 
 
+def _references_in_map() -> int:
+    """Return what ``map(getrefcount, ...)`` answers for an object with one reference."""
+    kids = [[object()]][0]
+    return max(map(getrefcount, kids.copy()))
+
+
 def _references_at_top() -> int:
     """Return what getrefcount answers for the object of a `Top` that nothing else refers to."""
     top = Top(object(), 0)
@@ -72,6 +81,21 @@ def _references_in_dict() -> int:
 _AT_TOP: Final = _references_at_top()
 _IN_LOOP: Final = _references_in_loop()
 _IN_FOUND: Final = _references_in_dict()
+
+
+_IN_MAP: Final = _references_in_map()
+
+
+def _leaves_only(kids: list[Any], leaves: set[int]) -> int:
+    """Return the bytes of `kids` if all are leaves with one reference and small, 0 if not.
+
+    All in C, in half the time that a loop takes.
+    """
+    if leaves.issuperset(map(id, map(class_of, kids))) and max(map(getrefcount, kids)) == _IN_MAP:
+        sizes = [*map(getsizeof, kids)]
+        if max(sizes) <= SMALL:
+            return sum(map(ROUNDED.__getitem__, sizes))
+    return 0
 
 
 class Walk:
@@ -90,10 +114,13 @@ class Walk:
 
     def weigh(self, root: object) -> int:
         """Return the bytes that would be freed with `root`."""
-        top = self._tops[id(root)] = Top(root, 0)
+        top = Top(root, 0)
+        self._tops[id(root)] = top
         top.nbytes = self._tree(top)
         if self._queue:
             self._settle()
+        elif not top.common:
+            return int(top.nbytes)
         return int(self._sum(top))
 
     def _refer(self, user: Top, obj: Any, weight: float, slack: int) -> None:
@@ -109,14 +136,11 @@ class Walk:
     def _tree(self, top: Top) -> float:
         """Return the bytes of what only `top` holds, itself included, and note what it shares."""
         kind_of = self._table.kind
-        leaves = self._table.leaves
         free = self._table.free
+        leaves = self._table.leaves
         total = 0.0
         level: list[tuple[list[Any], float]] = [([top.obj], 1.0)]
         while level:
-            if self._left <= self._last:
-                break
-            level = self._thin(level)
             below: list[tuple[list[Any], float]] = []
             for batch, weight in level:
                 for obj in batch:
@@ -124,20 +148,26 @@ class Walk:
                     if kind.claim is not None and obj is not top.obj:
                         self._refer(top, obj, weight, SLACK)
                         continue
+                    left = self._left
                     try:
-                        size, kids, times = kind.read(obj, max(self._left, self._quota))
+                        size, kids, times = kind.read(obj, left if left > self._quota else self._quota)
                     except Exception as error:
                         size, kids, times = self._broken(kind, obj, error)
-                    self._left -= len(kids) + 1
                     total += size * weight
-                    if not kids:
+                    count = len(kids)
+                    self._left = left - count - 1
+                    if not count:
                         continue
+                    heavy = weight
                     if times != 1:
                         self._sampled = True
-                    heavy = weight * times
+                        heavy *= times
                     if kind.view:
                         for kid in kids:
                             self._refer(top, kid, heavy, 0)
+                        continue
+                    if count >= _MANY and (size := _leaves_only(kids, leaves)):
+                        total += size * heavy
                         continue
                     size = 0
                     inner: list[Any] = []
@@ -162,15 +192,18 @@ class Walk:
                         below.append((inner, heavy))
                     if common:
                         top.common.append((common, heavy))
-            level = below
-        if (kind := kind_of(top.obj)).claim is not None:
-            total = max(total, self._claimed(kind, top.obj))
-        return total
+            level = self._thin(below) if below else below
+        kind = kind_of(top.obj)
+        return total if kind.claim is None else max(total, self._claimed(kind, top.obj))
 
     def _thin(self, level: list[tuple[list[Any], float]]) -> list[tuple[list[Any], float]]:
         """Return `level`, or some objects of it in the place of all if to look at all costs too much."""
-        width = sum(len(batch) for batch, _ in level)
-        if width <= 16 or width * 1000 < self._left:
+        width = sum([len(batch) for batch, _ in level])
+        if width * 1000 < self._left:
+            return level
+        if self._left <= self._last:
+            return []
+        if width <= 16:
             return level
         flat = [(obj, weight) for batch, weight in level for obj in batch]
         probes = [flat[i][0] for i in scatter(width, 16)]
