@@ -10,6 +10,7 @@ moment, so a pass overshoots at most by what its very last call gave too much; a
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 from collections import Counter
@@ -154,6 +155,7 @@ def reclaim(
     )
 
 
+@functools.cache
 def _machine() -> int:
     """Return the bytes of memory that this machine has: nobody can free more."""
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

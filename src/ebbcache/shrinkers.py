@@ -41,11 +41,12 @@ logger = logging.getLogger("ebbcache")
 
 # A call is slow when it takes longer than SLOW and brings less than WORTHWHILE bytes a second; freeing a
 # gigabyte in small entries takes seconds and is no reason to leave a big cache out. A slow shrinker
-# rests REST times as long as it took, so that soft reclaim spends about a hundredth of its time in it.
+# rests REST times as long as it took (LONGEST_REST seconds at most), so that soft reclaim spends about a
+# hundredth of its time in it.
 SLOW = 0.1
 WORTHWHILE = 8 * 1024 * 1024
 REST = 100.0
-LONGEST_REST = 600.0
+LONGEST_REST = 60.0
 MOST_CAUSES = 32
 
 # Every change is one dict operation with an int key: atomic, and unable to run anyone's code. So the
@@ -112,6 +113,8 @@ class NonsenseError(ValueError):
 
 def whole(answer: object) -> int:
     """Return what user code answered as an exact int of bytes, or raise NonsenseError."""
+    if type(answer) is int and answer >= 0:
+        return answer
     # operator.index takes the integers of numpy as well, and makes an exact int of a subclass of int,
     # whose comparisons could be anything.
     if isinstance(answer, bool):
@@ -129,13 +132,21 @@ def hold(func: AnyCallable, gone: Callable[[object], None]) -> Callable[[], AnyC
     """Return a callable that gives `func`, or None once the owner of the bound method `func` is dead."""
     if not isinstance(func, MethodType):
         return lambda: func
+    function = func.__func__
     try:
-        return cast("Callable[[], AnyCallable | None]", weakref.WeakMethod(func, gone))
+        owner = weakref.ref(func.__self__, gone)
     except TypeError:
         raise TypeError(
             f"{func!r} cannot be held weakly: add '__weakref__' to the __slots__ of "
             f"{type(func.__self__).__name__}, or register a function"
         ) from None
+
+    # What weakref.WeakMethod does in twice the time: it guards against the death of the function as well.
+    def get() -> AnyCallable | None:
+        alive = owner()
+        return None if alive is None else cast("AnyCallable", MethodType(function, alive))
+
+    return get
 
 
 def _nothing() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import os
 import random
 import signal
@@ -232,6 +233,34 @@ def test_signals_at_any_moment_leave_no_pass_behind():
     finally:
         signal.signal(signal.SIGALRM, before)
     assert hits
+
+
+def test_running_out_of_stack_leaves_no_pass_behind():
+    register_shrinker("first", give, size=lambda: 10**6, tally=lambda hard: {0: 10**6})
+    register_shrinker("second", give, size=lambda: 10**6)
+    outcomes = []
+
+    def dive():
+        try:
+            dive()
+        except RecursionError:
+            pass
+        if len(outcomes) < 100:  # at every depth near the end of the stack
+            try:
+                outcomes.append(reclaim(100).freed)
+            except RecursionError:
+                outcomes.append(None)
+            assert current_pass() is None
+
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack(0)) + 150)
+    try:
+        dive()
+    finally:
+        sys.setrecursionlimit(limit)
+    assert None in outcomes
+    assert outcomes[-1] == 100
+    assert reclaim(100).freed == 100
 
 
 def test_threads_that_all_reclaim_never_run_two_passes(pool):
