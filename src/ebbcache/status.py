@@ -31,7 +31,7 @@ class GovernorStatus:
 
     `state` is calm, soft, hard or exhausted; `cached` what shrinkers state, `others` the rest of usage less
     what the allocator retains, `peak` the recent most of others; `cap` the most that caches may hold;
-    `passes` counts the reclaims by kind ("replace": at the cap, caches made room for each other);
+    `passes` counts the reclaims by kind ("growth": at the cap, caches made room for themselves);
     `woken_by` what cut a sleep short.
     """
 

@@ -77,6 +77,13 @@ def test_the_largest_growth_of_others_between_two_looks_raises_the_marks_for_min
     assert account.fall < MIB
 
 
+def test_growth_that_was_announced_is_no_burst() -> None:
+    account = Account()
+    look(account, others=20 * MIB, cached=0, now=0.0)
+    account.observe(80 * MIB, 0, 0.1, announced=50 * MIB)
+    assert account.fall == 10 * MIB
+
+
 def test_growth_of_caches_is_no_burst_of_others() -> None:
     account = Account()
     look(account, others=20 * MIB, cached=0, now=0.0)

@@ -64,7 +64,9 @@ def test_caches_make_way_for_others_and_come_back(played: Machine, cache: ebbcac
 
 
 def test_sizes_settle_under_constant_pressure(played: Machine, cache: ebbcache.LRUCache) -> None:
-    played.others = 120 * MIB
+    for _ in range(80):  # slowly: a burst would be kept in mind for minutes
+        played.others += MIB
+        played.advance(0.1)
     fill(cache, 10_000)
     played.advance(60)
     sizes = []
@@ -148,8 +150,7 @@ def test_one_line_a_change_of_state(
     played.others += 60 * MIB
     played.advance(30)
     states = [record.getMessage().split()[2] for record in caplog.records]
-    assert 1 <= len(states) <= 3
-    assert states[-1] == "calm"
+    assert states == ["hard", "calm"]
 
 
 def test_soft_pressure_leaves_floors_alone_and_hard_does_not(played: Machine) -> None:
@@ -183,8 +184,9 @@ def test_user_shrinkers_are_asked_under_pressure_but_not_for_growth(played: Mach
     with ebbcache.register_shrinker("mine", shrink, size=lambda: 8 * MIB):
         fill(cache, 10_000)
         assert asked == []
-        played.others += 40 * MIB
-        played.advance(1)
+        for _ in range(40):
+            played.others += MIB
+            played.advance(0.1)
     assert asked
     assert not any(hard for _, hard in asked)
 
@@ -302,10 +304,10 @@ def test_pressure_asks_at_once_and_lets_go(cache: ebbcache.LRUCache) -> None:
         asked.append(hard)
         return 0
 
-    seen = ebbcache.register_shrinker("seen", shrink, size=lambda: 1)
+    seen = ebbcache.register_shrinker("seen", shrink, size=lambda: 8 * MIB)
     with seen, testing.pressure("10 MiB", hard=True) as squeeze:
-        assert before - 12 * MIB < cache.nbytes <= before - 9 * MIB
-        assert squeeze.headroom >= 19 * MIB
+        assert before - 12 * MIB < cache.nbytes <= before - 8 * MIB
+        assert squeeze.headroom >= 18 * MIB
     assert True in asked
     fill(cache, 1_000)
     assert cache.nbytes == before

@@ -77,8 +77,11 @@ class Account:
         """Bytes freed that the headroom does not show: they need not be freed again."""
         return self.retained + self.in_flight
 
-    def observe(self, usage: int, cached: int, now: float) -> None:
-        """Take in one reading: `usage` under the ceiling, `cached` as shrinkers state it, at `now`."""
+    def observe(self, usage: int, cached: int, now: float, *, announced: int = 0) -> None:
+        """Take in one reading: `usage` under the ceiling, `cached` as shrinkers state it, at `now`.
+
+        Others may have grown by as much as was `announced` without that being a burst.
+        """
         if self._now is None:
             self._now = now
             self.usage, self.cached = usage, cached
@@ -92,7 +95,7 @@ class Account:
         self.usage, self.cached = usage, cached
         self.retained = min(self.retained, max(0, usage - cached))
         before, self.others = self.others, max(0, usage - cached - self.retained)
-        self._fall = max(self._fall * 0.5 ** (elapsed / FALL_HALF_LIFE), self.others - before)
+        self._fall = max(self._fall * 0.5 ** (elapsed / FALL_HALF_LIFE), self.others - before - announced)
         if self.others >= self.peak:
             self.peak, self._peak_at = self.others, now
         elif now - self._peak_at > PEAK_HOLD:

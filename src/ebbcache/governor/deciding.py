@@ -62,11 +62,15 @@ class Allowance:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One decision: how urgent it is, the bytes to free, and the bytes to let in until the next look."""
+    """One decision: how urgent it is, the bytes to free, and the bytes to let in until the next look.
+
+    With `growth`, caches make room for their own inserts, and nobody else is asked.
+    """
 
     level: Level
     target: int
     grant: int
+    growth: bool = False
 
 
 class Governor:
@@ -87,7 +91,7 @@ class Governor:
         self.reading: Reading | None = None
         self.marks = Marks(0, 0, 0)
         self.state: State = "calm"
-        self.passes = {"soft": 0, "hard": 0, "replace": 0}
+        self.passes = {"soft": 0, "hard": 0, "growth": 0}
         self.freed = 0
         self.looks = 0
         self.account = Account()
@@ -146,18 +150,18 @@ class Governor:
             lost = self.reading is not None
             self.allowance.left = 0 if lost else UNGOVERNED
             return not lost
-        plan = self._plan(reading)
-        freed = 0
-        for _ in range(2):
+        plan, freed = self._plan(reading), 0
+        for _ in range(2):  # a second time where the first did not end hard pressure
+            self._enter_state(plan.level)
             if plan.target <= 0:
                 break
+            was = plan.level
             freed = self._free(plan)
-            again = self._plan(self.reading or reading)
-            done = again.level != "hard" or plan.level == "calm"
-            plan = again
-            if done:
+            plan = self._plan(self.reading or reading)
+            if not was == plan.level == "hard":
                 break
-        self._enter_state(plan, freed)
+        nothing_left = plan.level == "hard" and plan.target > 0 and not freed
+        self._enter_state("exhausted" if nothing_left else plan.level)
         exhausted = self.state == "exhausted"
         self.allowance.left = 0 if exhausted else plan.grant
         # A value that could not stay even if every cache made way for it is not taken in.
@@ -172,7 +176,7 @@ class Governor:
             account = self._accounts.get(reading.source)
             if account is None:  # usage under another ceiling is another number, not a change of this one
                 account = self._accounts[reading.source] = Account()
-            account.observe(reading.usage, cached, self.timer())
+            account.observe(reading.usage, cached, self.timer(), announced=self.rooms)
             self.account = account
             self.reading = reading
             self.marks = self.marks_override or Marks.of(reading.limit, self.account.fall)
@@ -183,9 +187,13 @@ class Governor:
     @property
     def kept_free(self) -> int:
         """The headroom (bytes) where caches come to rest: `high` or the user's reserve, plus rooms made."""
+        return max(self.marks.high, self.reserve) + self.rooms
+
+    @property
+    def rooms(self) -> int:
+        """The bytes that `make_room` blocks keep free still: what others took since they began is used."""
         others = self.account.others
-        rooms = sum(max(0, amount - max(0, others - before)) for amount, before in self._rooms)
-        return max(self.marks.high, self.reserve) + rooms
+        return sum(max(0, amount - max(0, others - before)) for amount, before in self._rooms)
 
     @property
     def cap(self) -> int:
@@ -214,10 +222,12 @@ class Governor:
         room = min(self.cap - account.cached, room - marks.high)
         if room >= SMALLEST_GRANT:
             return Plan("calm", 0, max(room // 4, SMALLEST_GRANT))
-        # At the cap as much is freed as comes in, a batch at a time so that a look pays for itself.
+        # At the cap as much is freed as comes in, a batch at a time so that a look pays for itself. Where
+        # others pushed the cap down, everybody is asked, and there is no hurry.
         batch = max(min(account.cached, self.cap) // 64, SMALLEST_GRANT)
-        over = min(max(account.cached - self.cap, 0), max(4 * batch, self._inserting))
-        return Plan("calm", over + batch, batch)
+        over = max(account.cached - self.cap, 0)
+        target = min(over, max(4 * batch, self._inserting)) + batch
+        return Plan("calm", target, batch, growth=over <= max(batch, self._inserting))
 
     def _fallen(self, headroom: int) -> int:
         """Return what to free under `min`, where the kernel must get memory back, whatever the credit.
@@ -234,11 +244,11 @@ class Governor:
     def _free(self, plan: Plan) -> int:
         """Carry `plan` out, account for the answer, and return the bytes freed."""
         usage, cached = self.account.usage, self.account.cached - self._inserting
-        if plan.level == "calm":
-            self.passes["replace"] += 1
+        if plan.growth:
+            self.passes["growth"] += 1
             result = engine.reclaim(plan.target, why="growth", tallied_only=True)
         else:
-            self.passes[plan.level] += 1
+            self.passes["hard" if plan.level == "hard" else "soft"] += 1
             result = engine.reclaim(plan.target, plan.level == "hard", why="pressure", most=usage)
         self._note(result.freed, usage, cached)
         if plan.level != "calm" and self.account.usage > usage - result.freed // 2:
@@ -267,10 +277,7 @@ class Governor:
         self._read()
         self.account.give_back(before - self.account.usage)
 
-    def _enter_state(self, plan: Plan, freed: int) -> None:
-        state: State = plan.level
-        if state == "hard" and plan.target > 0 and not freed:
-            state = "exhausted"
+    def _enter_state(self, state: State) -> None:
         if self.state == "exhausted" and state != "calm":
             return  # admission comes back with calm, not with every byte
         if state == self.state:
