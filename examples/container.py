@@ -1,4 +1,4 @@
-"""A service for a small container: it caches without any size set, while its other memory use comes and goes.
+"""A service for a small container: caches without any size set, while other memory use comes and goes.
 
 The main job of ebbcache in one file. A decorated function produces parsed JSON documents (1 KB to 1 MB of
 text) for far more distinct documents than the container holds. Every few seconds the program takes 60 MiB
@@ -35,8 +35,8 @@ def fetch(number: int) -> str:
     room = min(1_000_000, max(1_000, int(chance.lognormvariate(10.5, 1.3))))
     rows: list[str] = []
     while room > 0:
-        word = chance.choice(WORDS)
-        row = f'{{"row": {len(rows)}, "name": "{word}-{chance.random():.6f}", "tags": ["{word}", "{room}"]}}'
+        word, price = chance.choice(WORDS), chance.random()
+        row = f'{{"row": {len(rows)}, "name": "{word} {price:.6f}", "tags": ["{word}", "{room}"]}}'
         rows.append(row)
         room -= len(row) + 2
     return f'{{"number": {number}, "rows": [{", ".join(rows)}]}}'

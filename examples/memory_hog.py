@@ -27,7 +27,7 @@ def mib(amount: int) -> str:
 
 
 class Hog:
-    """Hoards memory in pieces of 1 MiB. Used from two threads: it hoards in one and is shrunk in another."""
+    """Hoards memory in pieces of 1 MiB: in one thread it hoards, in another it is shrunk."""
 
     def __init__(self) -> None:
         self.hoard: list[bytes] = []

@@ -47,7 +47,10 @@ def _parser() -> argparse.ArgumentParser:
         "--seconds", type=_seconds, default=30.0, metavar="S", help="how long it runs (%(default)g)"
     )
     demo.add_argument(
-        "--picture", type=Path, metavar="PATH", help=f"where the picture goes ({_PICTURE}; with --json none)"
+        "--picture",
+        type=Path,
+        metavar="PATH",
+        help=f"where the picture goes ({_PICTURE}; with --json none)",
     )
     demo.add_argument("--seed", type=int, default=1, help="decides documents and requests (%(default)s)")
     return parser

@@ -40,8 +40,8 @@ def _headline(found: Status) -> str:
         return "Nothing was found that limits this process's memory: caches will not be bounded."
     kind = "a soft ceiling, past which the kernel slows the process down" if reading.soft else "the ceiling"
     return (
-        f"{format_bytes(reading.usage)} used of {format_bytes(reading.limit)}, {format_bytes(reading.headroom)} "
-        f"left; {kind} is {reading.source}."
+        f"{format_bytes(reading.usage)} used of {format_bytes(reading.limit)}, "
+        f"{format_bytes(reading.headroom)} left; {kind} is {reading.source}."
     )
 
 
@@ -77,12 +77,12 @@ def _governor(governor: GovernorStatus) -> Iterator[str]:
         yield f"  reserve      {format_bytes(governor.reserve)} (configured)"
     yield f"  looks        {governor.looks}, the next within {governor.interval:.3g} s"
     yield (
-        f"  caches       {format_bytes(governor.cached)} held, at most {format_bytes(governor.cap)} allowed; "
-        f"{format_bytes(governor.allowance)} may come in before the next look"
+        f"  caches       {format_bytes(governor.cached)} held, at most {format_bytes(governor.cap)}, "
+        f"{format_bytes(governor.allowance)} more before the next look"
     )
     yield (
-        f"  others       {format_bytes(governor.others)} now, {format_bytes(governor.peak)} at their recent "
-        f"peak; {format_bytes(governor.retained)} retained by the allocator"
+        f"  others       {format_bytes(governor.others)} now, {format_bytes(governor.peak)} at their "
+        f"recent peak; {format_bytes(governor.retained)} retained by the allocator"
     )
     passes = ", ".join(f"{count} {kind}" for kind, count in governor.passes.items())
     yield f"  reclaims     {passes}; {format_bytes(governor.freed)} freed in all"

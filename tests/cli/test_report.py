@@ -99,7 +99,7 @@ def test_wakeups_are_armed_or_say_why_not(found: Status) -> None:
 
 def test_the_governor_gives_its_marks_and_figures(found: Status) -> None:
     assert "soft under 16.0 MiB left, hard under 8.0 MiB, until 24.0 MiB" in line_with(found, "watermarks")
-    assert "90.0 MiB held, at most 120.0 MiB" in line_with(found, "caches  ")
+    assert "90.0 MiB held, at most 120.0 MiB, 1.0 MiB more before" in line_with(found, "caches  ")
     assert "5 soft, 2 hard, 40 replace; 77.0 MiB" in line_with(found, "reclaims")
     assert "3 by psi" in line_with(found, "woken")
     assert "32.0 MiB" in line_with(found, "reserve")
@@ -153,7 +153,8 @@ def test_output_that_nobody_reads_is_no_failure(unbuffered: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["unknown"], ["demo", "--seconds", "0"], ["demo", "--seconds", "long"], ["demo", "--seconds", "nan"]]
+    "arguments",
+    [[], ["unknown"], *(["demo", "--seconds", seconds] for seconds in ("0", "-1", "long", "nan", "inf"))],
 )
 def test_bad_arguments_exit_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:

@@ -16,6 +16,7 @@ def recorder() -> Recorder:
         t = (tick + 1) * 0.2
         neighbour = 100 * MIB if 12 < t < 18 else 0
         cached = min(200 * MIB - neighbour, int(t * 30 * MIB))
-        standing = Standing(300 * MIB, 50 * MIB + neighbour + cached, cached, neighbour, 80 * MIB, tick // 10, tick // 50)
+        usage = 50 * MIB + neighbour + cached
+        standing = Standing(300 * MIB, usage, cached, neighbour, 80 * MIB, tick // 10, tick // 50)
         recorder.add(t, standing, Counts(tick * 100, tick * 70, tick * 50, tick * 55))
     return recorder

@@ -86,19 +86,19 @@ def test_the_picture_is_a_picture(recorder: Recorder, tmp_path: Path) -> None:
     assert path.read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_picture_that_cannot_be_written_is_a_line_not_a_failure(recorder: Recorder, tmp_path: Path) -> None:
+def test_a_picture_that_cannot_be_written_gives_a_line(recorder: Recorder, tmp_path: Path) -> None:
     trouble = save_picture(recorder, 80 * MIB, tmp_path / "nowhere" / "run.png", 30.0)
     assert trouble is not None
     assert trouble.startswith("no picture: ")
 
 
-def test_an_unknown_kind_of_picture_is_a_line_not_a_failure(recorder: Recorder, tmp_path: Path) -> None:
+def test_an_unknown_kind_of_picture_gives_a_line(recorder: Recorder, tmp_path: Path) -> None:
     trouble = save_picture(recorder, 80 * MIB, tmp_path / "run.doc", 30.0)
     assert trouble is not None
     assert trouble.startswith("no picture: ")
 
 
-def test_without_matplotlib_a_line_says_what_to_install(recorder: Recorder, tmp_path: Path, without) -> None:
+def test_without_matplotlib_a_line_says_so(recorder: Recorder, tmp_path: Path, without) -> None:
     without("matplotlib")
     assert save_picture(recorder, 80 * MIB, tmp_path / "run.png", 30.0) == MISSING_MATPLOTLIB
     assert not (tmp_path / "run.png").exists()

@@ -13,7 +13,8 @@ import pytest
 HOG = Path(__file__).parents[2] / "examples" / "memory_hog.py"
 MIB = 1024 * 1024
 SQUEAL = re.compile(
-    r"Squeal! asked for ([\d.]+) MiB, started with ([\d.]+) MiB, finished with ([\d.]+) MiB, freed ([\d.]+) MiB"
+    r"Squeal! asked for ([\d.]+) MiB, started with ([\d.]+) MiB, "
+    r"finished with ([\d.]+) MiB, freed ([\d.]+) MiB"
 )
 
 

@@ -67,7 +67,7 @@ class Cgroup:
     def run(self, command: list[str], environment: dict[str, str]) -> Ran:
         before = self.kills()
         done = subprocess.run(
-            ["/bin/sh", "-c", f"echo $$ > {self.path}/cgroup.procs && exec \"$@\"", "sh", *command],
+            ["/bin/sh", "-c", f'echo $$ > {self.path}/cgroup.procs && exec "$@"', "sh", *command],
             capture_output=True,
             text=True,
             timeout=SECONDS,
@@ -76,9 +76,9 @@ class Cgroup:
         return Ran(done.returncode, done.stdout, done.stderr, self.kills() - before)
 
 
-# In a guest where nothing else runs Python, all pages of its files would be charged to the one program, and
-# a kernel that is out of memory would go on for minutes dropping and re-reading those before it kills. So, as
-# on any machine where programs share files, a first copy of the program stays outside the cgroup, asleep.
+# In a guest where nothing else runs Python, all pages of its files would be charged to the one program,
+# and a kernel that is out of memory would go on for minutes dropping and re-reading those before it kills.
+# So, as where programs share files, a first copy of the program stays outside the cgroup, asleep.
 SHARE = """
 home=/sys/fs/cgroup$(cut -d: -f3 /proc/self/cgroup)
 echo $$ > /sys/fs/cgroup/cgroup.procs
@@ -110,7 +110,8 @@ class Guest:
                 timeout=SECONDS + 15,
             )
             events = Path(folder, "memory.events")
-            fields = dict(line.split() for line in events.read_text().splitlines()) if events.exists() else {}
+            lines = events.read_text().splitlines() if events.exists() else []
+            fields = dict(line.split() for line in lines)
         return Ran(done.returncode, done.stdout, done.stderr, int(fields.get("oom_kill", 0)))
 
 

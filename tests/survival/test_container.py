@@ -1,4 +1,4 @@
-"""The main job, for real: a program in 256 MiB caches without a size, and lives; on functools.cache it dies.
+"""The main job, for real: a program in 256 MiB caches without a size and lives; on functools.cache it dies.
 
 The program is examples/container.py. It takes and frees 60 MiB of its own every few seconds, all of which
 nobody tells the cache.

@@ -113,13 +113,8 @@ class _Panel:
         table.add_row("cached", Text(f"{format_bytes(standing.cached)}   (no size set)", style="green"))
         table.add_row("", "")
         table.add_row("hits", Text(f"{_spark(self._ours)}  {percent(sample.ratio)}", style="green"))
-        table.add_row(
-            "fixed LRU",
-            Text(
-                f"{_spark(self._lru)}  {percent(sample.lru_ratio)}   (at {format_bytes(self._fixed_bytes)})",
-                style="medium_purple",
-            ),
-        )
+        fixed = f"{_spark(self._lru)}  {percent(sample.lru_ratio)}   (at {format_bytes(self._fixed_bytes)})"
+        table.add_row("fixed LRU", Text(fixed, style="medium_purple"))
         table.add_row("", "")
         table.add_row("requests", Text(f"{sample.counts.requests:,}"))
         table.add_row("reclaims", Text(f"{standing.soft} soft, {standing.hard} hard"))

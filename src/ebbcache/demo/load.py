@@ -35,7 +35,7 @@ PLAN: tuple[tuple[float, float], ...] = (
 
 
 class Neighbour:
-    """Something else in the process that wants memory: up to `peak` bytes over `seconds`, as `PLAN` says."""
+    """Something else that wants memory: up to `peak` bytes over `seconds`, as `plan` says."""
 
     def __init__(self, peak: int, seconds: float, plan: Sequence[tuple[float, float]] = PLAN) -> None:
         self.peak = peak

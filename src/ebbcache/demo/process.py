@@ -28,7 +28,7 @@ def reset_peak_rss() -> None:
 
 
 def peak_rss() -> int:
-    """Return the most resident bytes since the reset (since the start where there is none), 0 if unknown."""
+    """Return the most resident bytes since the reset, or else since the start; 0 if unknown."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:

@@ -28,7 +28,7 @@ class Outcome:
 class Summary:
     """The figures of a run; amounts are bytes. `fixed_*` were shadows of `fixed_bytes`, see `demo.load`.
 
-    `greedy_excess` is by how much a cache fixed at `cached_max` would have passed the limit (negative: not).
+    `greedy_excess` is by how much a cache fixed at `cached_max` would have passed the limit; below 0, not.
     """
 
     requests: int
@@ -110,8 +110,8 @@ class Summary:
             f"{self.soft_reclaims} soft and {self.hard_reclaims} hard reclaims.",
             *(
                 [
-                    f"A cache fixed at those {format_bytes(self.cached_max)} would have passed the limit by "
-                    f"{format_bytes(self.greedy_excess)}."
+                    f"A cache fixed at those {format_bytes(self.cached_max)} would have passed the limit "
+                    f"by {format_bytes(self.greedy_excess)}."
                 ]
                 if self.greedy_excess > 0
                 else []
@@ -123,7 +123,7 @@ class Summary:
                 for name, outcome in rows
             ),
             "",
-            "The fixed size is what the limit leaves when the neighbour takes most, less a tenth for safety.",
-            "The fixed caches are shadows: given the same requests, keys, sizes and costs, they hit and miss as",
-            "full ones would, but hold no documents, so that they do not take memory from the one on show.",
+            "The fixed size is what the limit leaves when the neighbour takes most, less a tenth of it.",
+            "The fixed caches are shadows: given the same requests, sizes and costs, they hit and miss as",
+            "full ones would, but hold no documents, so as not to take memory from the one on show.",
         ]

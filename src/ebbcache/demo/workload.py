@@ -41,7 +41,8 @@ class Library:
         chance = random.Random(f"ebbcache {seed}")
         words = ["".join(chance.choices(_SYLLABLES, k=chance.randint(1, 4))) for _ in range(2_000)]
         self._sentences = [
-            f"{' '.join(chance.choices(words, k=chance.randint(6, 18)))}.".capitalize() for _ in range(4_000)
+            " ".join(chance.choices(words, k=chance.randint(6, 18))).capitalize() + "."
+            for _ in range(4_000)
         ]
 
     def make(self, number: int) -> Document:
