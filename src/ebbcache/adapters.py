@@ -129,9 +129,9 @@ def _register_clearing(
 
     def tally(hard: bool) -> dict[int, int] | None:
         # An empty tally has soft passes ask for nothing; None has hard ones divide by size.
-        return None if hard or soft else {}
+        return None if hard else {}
 
-    held.handle = register_shrinker(name, shrink, size=stated, tally=tally)
+    held.handle = register_shrinker(name, shrink, size=stated, tally=None if soft else tally)
     return held.handle
 
 
