@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -28,7 +28,7 @@ _LEVELS = " ▁▂▃▄▅▆▇█"
 
 
 @contextmanager
-def view(live: bool, seconds: float, fixed_bytes: int, say: Callable[[str], None]) -> Iterator[Show]:
+def view(live: bool, seconds: float, fixed_bytes: int, say: Callable[[str], None]) -> Generator[Show, None, None]:
     """Give a function that shows a sample; `live` asks for the panel where the output is a terminal."""
     if not live or not sys.stdout.isatty():
         yield _lines(say)
