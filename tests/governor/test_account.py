@@ -102,6 +102,17 @@ def test_a_claim_is_believed_until_it_shows_or_its_time_is_up() -> None:
     assert account.in_flight == 0
 
 
+def test_claims_that_never_show_are_believed_less_and_less() -> None:
+    account = Account()
+    believed = []
+    for second in range(0, 20, 2):
+        look(account, others=50 * MIB, cached=0, now=float(second))
+        account.claim(20 * MIB, float(second))
+        believed.append(account.in_flight)
+    assert believed[0] == 20 * MIB
+    assert believed[-1] < MIB
+
+
 def test_the_return_rate_follows_what_the_kernel_gets_back() -> None:
     account = Account()
     for _ in range(20):

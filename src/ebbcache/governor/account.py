@@ -61,6 +61,7 @@ class Account:
         self._peak_at = 0.0
         self._now: float | None = None
         self._claims: list[tuple[float, int]] = []
+        self._trust = 1.0
 
     @property
     def fall(self) -> int:
@@ -115,14 +116,21 @@ class Account:
         for until, amount in self._claims:
             shown = min(amount, max(0, fallen))
             fallen -= shown
-            if amount > shown and until > now:
+            if amount == shown:
+                self._trust = min(1.0, 2 * self._trust)
+            elif until > now:
                 left.append((until, amount - shown))
+            else:
+                self._trust = max(1 / 64, self._trust / 2)
         self._claims = left
 
     def claim(self, amount: int, now: float) -> None:
-        """Believe for a second that `amount` bytes outside the stated sizes were freed."""
+        """Believe for a second that `amount` bytes outside the stated sizes were freed.
+
+        Half as much is believed each time that claims did not come true, and twice as much when they do.
+        """
         if amount > 0:
-            self._claims.append((now + IN_FLIGHT_SECONDS, amount))
+            self._claims.append((now + IN_FLIGHT_SECONDS, int(amount * self._trust)))
 
     def returned(self, freed: int, fallen: int) -> None:
         """Learn what share of `freed` bytes the kernel got back in one reclaim: usage fell by `fallen`."""

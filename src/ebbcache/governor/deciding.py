@@ -151,12 +151,12 @@ class Governor:
             self.allowance.left = 0 if lost else UNGOVERNED
             return not lost
         plan, freed = self._plan(reading), 0
-        for _ in range(2):  # a second time where the first did not end hard pressure
+        for again in (False, True):  # a second time where the first did not end hard pressure
             self._enter_state(plan.level)
             if plan.target <= 0:
                 break
             was = plan.level
-            freed = self._free(plan)
+            freed = self._free(plan, tallied_only=again or plan.growth)
             plan = self._plan(self.reading or reading)
             if not was == plan.level == "hard":
                 break
@@ -214,6 +214,7 @@ class Governor:
             if reading.hard_headroom is not None:
                 left = min(left, reading.hard_headroom)
         if left < marks.min:
+            short += account.in_flight  # no time for mere words
             return Plan("hard", max(short, self._fallen(left), self._inserting), 0)
         self._hard_headroom = None
         room = reading.headroom + account.credit - extra
@@ -222,12 +223,14 @@ class Governor:
         room = min(self.cap - account.cached, room - marks.high)
         if room >= SMALLEST_GRANT:
             return Plan("calm", 0, max(room // 4, SMALLEST_GRANT))
+        over = max(account.cached - self.cap, 0)
+        if not over and not self._inserting:
+            return Plan("calm", 0, max(room, 0))
         # At the cap as much is freed as comes in, a batch at a time so that a look pays for itself. Where
         # others pushed the cap down, everybody is asked, and there is no hurry.
         batch = max(min(account.cached, self.cap) // 64, SMALLEST_GRANT)
-        over = max(account.cached - self.cap, 0)
         target = min(over, max(4 * batch, self._inserting)) + batch
-        return Plan("calm", target, batch, growth=over <= max(batch, self._inserting))
+        return Plan("calm", target, batch, growth=over <= self._inserting + SMALLEST_GRANT)
 
     def _fallen(self, headroom: int) -> int:
         """Return what to free under `min`, where the kernel must get memory back, whatever the credit.
@@ -241,15 +244,21 @@ class Governor:
 
     # -- freeing ---------------------------------------------------------------------------------------
 
-    def _free(self, plan: Plan) -> int:
-        """Carry `plan` out, account for the answer, and return the bytes freed."""
+    def _free(self, plan: Plan, *, tallied_only: bool) -> int:
+        """Carry `plan` out, account for the answer, and return the bytes freed.
+
+        Answers that no reading bears out may be lies: then ask only those whose bytes are counted here.
+        """
         usage, cached = self.account.usage, self.account.cached - self._inserting
-        if plan.growth:
-            self.passes["growth"] += 1
-            result = engine.reclaim(plan.target, why="growth", tallied_only=True)
-        else:
-            self.passes["hard" if plan.level == "hard" else "soft"] += 1
-            result = engine.reclaim(plan.target, plan.level == "hard", why="pressure", most=usage)
+        kind = "growth" if plan.growth else "hard" if plan.level == "hard" else "soft"
+        self.passes[kind] += 1
+        result = engine.reclaim(
+            plan.target,
+            plan.level == "hard",
+            why="growth" if plan.growth else "pressure",
+            most=usage,
+            tallied_only=tallied_only,
+        )
         self._note(result.freed, usage, cached)
         if plan.level != "calm" and self.account.usage > usage - result.freed // 2:
             self._press_allocator(result.freed, plan.level)
