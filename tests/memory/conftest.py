@@ -1,8 +1,8 @@
 """Machines made of files: recorded /proc and /sys trees that a test changes as it likes.
 
-`recorded/hybrid` was taken on a host with cgroup v1 and an empty v2 beside it, `recorded/unified` on one with v2
-alone. `machine` copies one; what tests add to it has the kernel's formats. No real ceiling leaks in: paths are
-looked up under the tree, resource limits are unlimited, and the systemd variables unset.
+`recorded/hybrid` was taken on a host with cgroup v1 and an empty v2 beside it, `recorded/unified` on one
+with v2 alone. `machine` copies one; what tests add to it has the kernel's formats. No real ceiling leaks
+in: paths are looked up under the tree, resource limits are unlimited, and the systemd variables unset.
 """
 
 from __future__ import annotations
@@ -48,10 +48,11 @@ class Machine:
         shutil.rmtree(file) if file.is_dir() else file.unlink()
 
     def meminfo(self, total: int, available: int) -> None:
-        self.write(
-            "/proc/meminfo",
-            f"MemTotal:       {total >> 10} kB\nMemFree:        0 kB\nMemAvailable:   {available >> 10} kB\n",
+        kib = (
+            f"{name}: {amount >> 10} kB\n"
+            for name, amount in (("MemTotal", total), ("MemAvailable", available))
         )
+        self.write("/proc/meminfo", "".join(kib))
 
     def statm(self, vms: int, rss: int, data: int) -> None:
         page = os.sysconf("SC_PAGE_SIZE")

@@ -1,4 +1,4 @@
-"""Readings over time: limits that change, processes that move, files that fail, threads, forks, descriptors."""
+"""Readings over time: limits change, processes move, files fail; threads, forks, descriptors."""
 
 from __future__ import annotations
 
@@ -350,7 +350,7 @@ def test_nothing_is_left_open_when_resolving_again_and_again(small: Any) -> None
 
 
 def test_many_threads_read_while_everything_changes(small: Any) -> None:
-    """Descriptors are closed and their numbers reused under the readers: none may ever read a wrong file."""
+    """Descriptors close and their numbers are reused under the readers: none may read a wrong file."""
     small.v2("/cg/b", max=70 * MIB, current=10 * MIB)
     small.meminfo(1 << 40, 1 << 39)
     memory = small.memory()
@@ -470,13 +470,14 @@ def test_a_fork_while_another_thread_holds_the_lock(small: Any) -> None:
 
 
 def test_it_imports_and_reads_without_what_only_linux_has() -> None:
-    """As on Windows: no poll, no eventfd, no `resource`, no O_CLOEXEC, no register_at_fork."""
+    """As on Windows: no poll, no eventfd, no `resource`, no O_CLOEXEC."""
     code = """
 import os, select, sys
 import psutil, subprocess, selectors  # have needs of their own
 sys.modules["resource"] = None
-for module, names in {os: ["eventfd", "EFD_CLOEXEC", "O_CLOEXEC", "O_NONBLOCK", "register_at_fork"],
-                      select: ["poll", "epoll", "POLLIN", "POLLPRI", "POLLERR", "POLLNVAL", "POLLHUP"]}.items():
+for module, names in {os: ["eventfd", "EFD_CLOEXEC", "O_CLOEXEC", "O_NONBLOCK"],
+                      select: ["poll", "epoll", "POLLIN", "POLLPRI", "POLLERR", "POLLNVAL",
+                      "POLLHUP"]}.items():
     for name in names:
         if hasattr(module, name):
             delattr(module, name)

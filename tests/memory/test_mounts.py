@@ -1,4 +1,4 @@
-"""Finding the process's cgroups in what /proc says, on every shape of container that went wrong somewhere."""
+"""Finding the process's cgroups in what /proc says, in every shape of container."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 import pytest
 
-from ebbcache.memory import Reading
+from ebbcache.memory import Memory, Reading
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -92,7 +92,7 @@ def test_v2_max_means_no_limit(machine: Make, source_named: Make) -> None:
 
 
 def test_v2_limits_above_a_group_that_has_no_controller(machine: Make) -> None:
-    """Delegation can end above us: no memory files in our own group, and still the ancestor's limit holds."""
+    """Delegation can end above us: no memory files in our own group, and the ancestor's limit holds."""
     m = v2(machine, "/a/b/c")
     m.write("/cg/a/b/c/cgroup.procs", "")
     m.v2("/cg/a", max=100 * MIB, current=70 * MIB)
@@ -233,10 +233,8 @@ def test_host_available_is_bounded_by_its_total(machine: Make) -> None:
 
 def test_host_before_memavailable(machine: Make) -> None:
     m = machine()
-    m.write(
-        "/proc/meminfo",
-        "MemTotal: 1000 kB\nMemFree: 300 kB\nBuffers: 50 kB\nCached: 200 kB\nSwapCached: 9 kB\nShmem: 40 kB\n",
-    )
+    sizes = {"MemTotal": 1000, "MemFree": 300, "Buffers": 50, "Cached": 200, "SwapCached": 9, "Shmem": 40}
+    m.write("/proc/meminfo", "".join(f"{name}: {kib} kB\n" for name, kib in sizes.items()))
     assert m.memory().read().headroom == 510 * 1024
 
 
@@ -279,8 +277,6 @@ def test_the_users_own_limit_counts_the_resident_set(machine: Make) -> None:
 @pytest.mark.parametrize("limit", [0, -1])
 def test_a_limit_must_be_positive(limit: int) -> None:
     with pytest.raises(ValueError, match=f"limit.*{limit}"):
-        from ebbcache.memory import Memory
-
         Memory(limit=limit)
 
 

@@ -20,7 +20,7 @@ _WORDS = {
     errno.EACCES: "no permission",
     errno.EPERM: "no permission",
     errno.EROFS: "mounted read-only",
-    errno.EOPNOTSUPP: "not supported (turned off in this kernel)",
+    errno.EOPNOTSUPP: "not supported by this kernel, or turned off",
     errno.EMFILE: "too many open files",
 }
 
@@ -64,7 +64,8 @@ class Kept:
 def explain(error: OSError | ValueError) -> str:
     """Return in a few words why something could not be read."""
     if isinstance(error, OSError) and error.errno is not None:
-        code = errno.errorcode.get(error.errno, str(error.errno))
+        # On Linux ENOTSUP has the same number, and people search for the kernel's name of it.
+        code = "EOPNOTSUPP" if error.errno == errno.EOPNOTSUPP else errno.errorcode.get(error.errno, "?")
         return f"{_WORDS.get(error.errno, os.strerror(error.errno))} ({code})"
     return str(error) if isinstance(error, OSError) else f"not understood: {error}"
 
