@@ -1,0 +1,189 @@
+"""How a call becomes a key: the interpreter binds the arguments, not we.
+
+A wrapper that takes ``*args, **kwargs`` must work out by itself that ``f(1)``, ``f(x=1)`` and ``f(1, y=<its
+default>)`` mean the same; ``inspect.Signature.bind`` does that in microseconds, ten times what a hit costs.
+So the wrapper is compiled with the very parameters of the function it wraps, the way
+``collections.namedtuple`` and ``dataclasses`` compile their methods. CPython then binds every form of a
+call in C, fills in the defaults, and refuses a wrong call with the function's own message.
+
+Bound: a hit makes one tuple (none for a function of one parameter) and one call, the cache's lookup. Keys
+are exact: calls with equal keys differ at most in the types of equal arguments, and ``typed`` tells those
+apart.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import CodeType, FunctionType
+from typing import Any
+
+
+class _Keywords:
+    """Stands in a key between positions and keywords; a class, for it keeps its identity when pickled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """The calls of one function as source text: its parameters, how to pass them on, what identifies them.
+
+    ``p`` is a prefix that no parameter has; it keeps the wrapper's own names apart from them. ``receiver``
+    is the first parameter of a method, whose identity stands in the key for the object itself.
+    """
+
+    p: str
+    parameters: str
+    arguments: str
+    key: str
+    receiver: str | None = None
+    defaults: tuple[Any, ...] | None = None
+    kwdefaults: dict[str, Any] | None = None
+    make: Callable[..., object] | None = None
+
+    def key_of(self, **values: object) -> FunctionType:
+        """Compile the function that answers the key of a call; *values* are what its text mentions."""
+        return self._compile(
+            f"def wrapper({self.parameters}):\n{self._owner()} return {self.key}\n", values
+        )
+
+    def wrapper(self, **values: object) -> FunctionType:
+        """Compile the wrapper of a plain function: look up, or call, measure and keep."""
+        p = self.p
+        body = f"""\
+  {p}began = {p}clock()
+  {p}value = {p}func({self.arguments})
+  {p}keep({p}key, {p}value, {p}clock() - {p}began)
+"""
+        return self._compile(f"def wrapper({self.parameters}):\n{self._lookup(body)}", values)
+
+    def async_wrapper(self, **values: object) -> FunctionType:
+        """Compile the wrapper of a coroutine function: look up, or share the call with others."""
+        p = self.p
+        body = f"  {p}value = await {p}share({p}key, {p}partial({p}func, {self.arguments}))\n"
+        return self._compile(f"async def wrapper({self.parameters}):\n{self._lookup(body)}", values)
+
+    def _lookup(self, miss: str) -> str:
+        p = self.p
+        answer = f" if {p}value is {p}ITSELF: return {self.receiver}\n" if self.receiver else ""
+        return f"""\
+{self._owner()} {p}key = {self.key}
+ {p}value = {p}get({p}key, {p}MISSING)
+ if {p}value is {p}MISSING:
+{miss}{answer} return {p}value
+"""
+
+    def _owner(self) -> str:
+        # The id finds the instance's record without its __hash__ or __eq__; that the record still stands
+        # for this very object makes a reused address harmless.
+        if self.receiver is None:
+            return ""
+        p, me = self.p, self.receiver
+        return (
+            f" {p}owner = {p}find({p}id({me}))\n"
+            f" if {p}owner is None or {p}owner() is not {me}: {p}owner = {p}enter({me})\n"
+        )
+
+    def _compile(self, text: str, values: Mapping[str, object]) -> FunctionType:
+        names = {
+            **values,
+            "make": self.make,
+            "id": id,
+            "type": type,
+            "map": map,
+            "partial": functools.partial,
+        }
+        namespace = {self.p + name: value for name, value in names.items()}
+        exec(_code(text), namespace)
+        made = namespace.pop("wrapper")
+        assert isinstance(made, FunctionType)
+        made.__defaults__ = self.defaults
+        made.__kwdefaults__ = self.kwdefaults
+        return made
+
+
+# Functions whose parameters have the same names share their code.
+@functools.lru_cache(maxsize=512)
+def _code(text: str) -> CodeType:
+    return compile(text, "<ebbcache.memoize>", "exec")
+
+
+def mirrored(func: FunctionType, *, typed: bool, method: bool) -> Call:
+    """Calls of a function written in Python: whatever means the same has the same key.
+
+    The order of what ``**kwargs`` collects is part of the key, for the function can see it.
+    """
+    code = func.__code__
+    names = iter(code.co_varnames)
+    positional = [next(names) for _ in range(code.co_argcount)]
+    keyword = [next(names) for _ in range(code.co_kwonlyargcount)]
+    rest = next(names) if code.co_flags & inspect.CO_VARARGS else None
+    extra = next(names) if code.co_flags & inspect.CO_VARKEYWORDS else None
+    p = "_ebb_"
+    while any(name.startswith(p) for name in code.co_varnames):
+        p += "_"
+
+    parameters = list(positional)
+    if code.co_posonlyargcount:
+        parameters.insert(code.co_posonlyargcount, "/")
+    if rest or keyword:
+        parameters.append(f"*{rest or ''}")
+    arguments = [*positional, *([f"*{rest}"] if rest else []), *(f"{name}={name}" for name in keyword)]
+    fields = [*positional, *([rest] if rest else []), *keyword]
+    if method:
+        fields[0] = f"{p}owner"
+    kinds = [f"{p}type({name})" for name in fields if name != rest] if typed else []
+    if typed and rest:
+        kinds.append(f"*{p}map({p}type, {rest})")
+    parameters += keyword
+    if extra:
+        parameters.append(f"**{extra}")
+        arguments.append(f"**{extra}")
+        kinds.insert(0, f"*{extra}.items()")
+        if typed:
+            kinds.append(f"*{p}map({p}type, {extra}.values())")
+    fields += kinds
+    return Call(
+        p=p,
+        parameters=", ".join(parameters),
+        arguments=", ".join(arguments),
+        # One argument identifies itself: no tuple to make, to hash, to compare or to store.
+        key=fields[0] if len(fields) == 1 and not method else f"({''.join(f'{f}, ' for f in fields)})",
+        receiver=positional[0] if method else None,
+        defaults=func.__defaults__,
+        kwdefaults=func.__kwdefaults__,
+    )
+
+
+def as_called(make: Callable[..., object], func: Callable[..., Any], *, method: bool) -> Call:
+    """Calls whose key is ``make(*args, **kwargs)`` with the arguments just as the caller wrote them."""
+    if not method:
+        key, first, receiver = "_ebb_make(*_ebb_args, **_ebb_kwargs)", "", None
+    else:
+        # The function's own name for it, so that a call without an instance is refused in its words.
+        receiver = func.__code__.co_varnames[0] if isinstance(func, FunctionType) else "self"
+        key, first = f"(_ebb_owner, _ebb_make({receiver}, *_ebb_args, **_ebb_kwargs))", f"{receiver}, "
+    return Call(
+        p="_ebb_",
+        parameters=f"{first}{'/, ' if first else ''}*_ebb_args, **_ebb_kwargs",
+        arguments=f"{first}*_ebb_args, **_ebb_kwargs",
+        key=key,
+        receiver=receiver,
+        make=make,
+    )
+
+
+def plain_key(*args: object, **kwargs: object) -> tuple[object, ...]:
+    """Answer a key for arguments as they were written: positions, then keywords in their order."""
+    return (*args, _Keywords, *kwargs.items()) if kwargs else args
+
+
+def typed_key(*args: object, **kwargs: object) -> tuple[object, ...]:
+    """Answer `plain_key` together with each argument's type, so that 3 and 3.0 are different arguments."""
+    return (*plain_key(*args, **kwargs), _Keywords, *map(type, args), *map(type, kwargs.values()))
+
+
+def hashkey(*args: object, **kwargs: object) -> tuple[object, ...]:
+    """Answer `plain_key` with the keywords sorted: the key that cachetools' decorators use by default."""
+    return (*args, _Keywords, *sorted(kwargs.items())) if kwargs else args

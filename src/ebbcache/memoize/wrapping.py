@@ -1,0 +1,151 @@
+"""A function, its options and its cache put together: what callers get instead of the function.
+
+The wrapper is compiled for the function's signature (`callkeys`) with the cache's own look-up inside, so a
+hit is one key and one `cache.get`. A miss runs the function, measures it, and stores the answer with the
+seconds it took. Everything else hangs on the wrapper as attributes, as with `functools.lru_cache`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from inspect import iscoroutinefunction
+from time import perf_counter
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
+from typing import Any, Final
+
+from ebbcache.caches import Cache
+from ebbcache.memoize.options import Options, full_name
+from ebbcache.memoize.owners import ITSELF, Owners
+from ebbcache.memoize.protocols import CacheInfo
+from ebbcache.memoize.singleflight import Flights
+from ebbcache.sizing import sizeof as measured
+
+MISSING: Final = object()
+"""What a look-up answers that found nothing."""
+
+_ONE_SHOT: Final = frozenset({GeneratorType, AsyncGeneratorType, CoroutineType})
+
+
+def wrap(func: Callable[..., Any], options: Options, *, method: bool = False) -> Any:
+    """Answer what stands for a decorated function; a *method*'s entries belong to its instances."""
+    options.checked(func)
+    call = options.call(func, method=method)
+    values: dict[str, Any] = {}
+    owners: Owners | None = None
+    if method:
+        owners = Owners(full_name(func))
+        sizeof = None if options.sizeof is None else _without_owner(options.sizeof, options.key is not None)
+        cache = options.cache(func, sizeof, owners.left)
+        store = owners.storing(cache)
+        values = {"find": owners.find, "enter": owners.enter, "ITSELF": ITSELF}
+    else:
+        cache = options.cache(func, options.sizeof, None)
+        store = cache.set
+    key_of = call.key_of(**values)
+    ttl = options.ttl
+
+    def keep(key: Any, value: Any, seconds: float) -> None:
+        if type(value) in _ONE_SHOT:
+            _refuse(func, value)
+        if options.maxsize != 0:
+            store(key, value, ttl, seconds)
+
+    flights = Flights(keep)
+    values |= {"func": func, "get": cache.get, "MISSING": MISSING}
+    if _is_async(func):
+        wrapper = call.async_wrapper(share=flights.share, **values)
+    else:
+        wrapper = call.wrapper(keep=keep, clock=perf_counter, **values)
+
+    def cache_clear() -> None:
+        """Drop every entry and start counting anew."""
+        flights.forget_all()
+        clear(cache)
+
+    def cache_clear_of(instance: Any = None, /) -> None:
+        """Drop the entries of one instance; without one, of all of them, and start counting anew."""
+        if instance is None or owners is None:
+            cache_clear()
+            return
+        owner = owners.enter(instance)
+        flights.forget_all(lambda key: key[0] is owner)
+        for key in list(owner.keys.values()):
+            cache.pop(key, None)
+
+    def cache_invalidate(*args: Any, **kwargs: Any) -> bool:
+        """Drop the entry of one call; say whether there was one."""
+        key = key_of(*args, **kwargs)
+        flights.forget(key)
+        return cache.pop(key, MISSING) is not MISSING
+
+    def cache_contains(*args: Any, **kwargs: Any) -> bool:
+        """Say whether a call would be answered from the cache."""
+        return key_of(*args, **kwargs) in cache
+
+    made = administer(wrapper, func, cache, options.maxsize, options.parameters())
+    made.cache_clear = cache_clear_of if method else cache_clear
+    made.cache_invalidate = cache_invalidate
+    made.cache_contains = cache_contains
+    return made
+
+
+def administer(
+    wrapper: Callable[..., Any],
+    func: Callable[..., Any],
+    cache: Cache[Any, Any],
+    maxsize: int | None,
+    parameters: dict[str, Any],
+) -> Any:
+    """Make *wrapper* look like *func*, and attach what functools' wrappers have."""
+
+    def cache_info() -> CacheInfo:
+        """Answer hits, misses, maxsize and entries."""
+        return CacheInfo(cache.hits, cache.misses, maxsize, len(cache))
+
+    def cache_clear() -> None:
+        """Drop every entry and start counting anew."""
+        clear(cache)
+
+    def cache_parameters() -> dict[str, Any]:
+        """Answer the options that the function was decorated with."""
+        return dict(parameters)
+
+    made: Any = functools.update_wrapper(wrapper, func)
+    made.cache = cache
+    made.cache_info = cache_info
+    made.cache_clear = cache_clear
+    made.cache_parameters = cache_parameters
+    return made
+
+
+def clear(cache: Cache[Any, Any]) -> None:
+    """Empty a cache and count its hits and misses from 0 again."""
+    cache.clear()
+    cache.hits = cache.misses = 0
+
+
+def _is_async(func: Callable[..., Any]) -> bool:
+    # Partials of coroutine functions count as such; so do objects whose __call__ is one.
+    return iscoroutinefunction(func) or iscoroutinefunction(type(func).__call__)
+
+
+def _without_owner(sizeof: Callable[[Any, Any], int], made: bool) -> Callable[[Any, Any], int]:
+    """Answer a user's sizer as the cache calls it, which knows keys with their owner in front."""
+
+    def sized(key: Any, value: Any) -> int:
+        if value is ITSELF:  # the instance is not the cache's
+            return measured(key)
+        return sizeof(key[1] if made else key[1:], value)
+
+    return sized
+
+
+def _refuse(func: Callable[..., Any], value: Any) -> None:
+    kind = type(value).__name__
+    if kind == "coroutine":
+        value.close()  # nobody is going to await it
+    raise TypeError(
+        f"{full_name(func)} returned a {kind}, which can be used only once and so not be cached; is there "
+        "a decorator between the cache and a generator function or coroutine function?"
+    )
