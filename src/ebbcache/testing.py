@@ -106,12 +106,15 @@ def pressure(headroom: int | str, *, hard: bool = False) -> Iterator[Machine]:
 def _stand_in(played: Machine) -> Iterator[None]:
     watcher = governor.the_watcher
     before = watcher.governor, watcher.played, clock.timer
-    watcher.governor, watcher.played, clock.timer = played.governor, True, lambda: played.time
+    watcher.played = True  # first of all, and taken back last: the thread never looks at what is played
+    watcher.governor = played.governor
+    clock.timer = lambda: played.time
     governor.allowance.left = 0
     clock.tick()
     try:
         yield
     finally:
-        watcher.governor, watcher.played, clock.timer = before
+        watcher.governor, clock.timer = before[0], before[2]
         governor.allowance.left = 0
         clock.tick()
+        watcher.played = before[1]
