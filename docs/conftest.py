@@ -17,4 +17,6 @@ def nothing_registered() -> Iterator[None]:
     registry.clear()
     yield
     registry.clear()
-    registry.update({serial: shrinker for serial, shrinker in before.items() if shrinker._func() is not None})
+    registry.update(
+        {serial: shrinker for serial, shrinker in before.items() if shrinker._func() is not None}
+    )
