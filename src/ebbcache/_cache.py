@@ -1,10 +1,10 @@
 """A store that weighs what it is given, keeps to its limits, and can be shrunk when memory runs short.
 
 This is where the rooms meet: an insert is weighed (sizing), draws on the shared allowance (governor), is
-linked (store) and then makes room by the cache's own limits; the engine calls `shrink`. All user code (sizer,
-listener, destructors, a subclass's methods) runs between commits, never under a lock, and what it raises
-never undoes or half-does an operation. Bound: an insert evicts only what it needs, each victim in the time
-of the policy; during the insert the cache may exceed `maxsize` or `maxbytes` by that one entry.
+linked (store) and then makes room by the cache's own limits; the engine calls `shrink`. All user code
+(sizer, listener, destructors, a subclass's methods) runs between commits, never under a lock, and what it
+raises never undoes or half-does an operation. Bound: an insert evicts only what it needs, each victim in
+the time of the policy; during the insert the cache may exceed `maxsize` or `maxbytes` by that one entry.
 """
 
 from __future__ import annotations
@@ -15,14 +15,16 @@ import operator
 import sys
 import weakref
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from ebbcache import governor
-from ebbcache._mapping import MappingStore, Self
+from ebbcache._checks import check_callable, check_number, check_ttl, check_type
+from ebbcache._facts import CacheStats, Cause, Counts
+from ebbcache._mapping import MappingStore
 from ebbcache.clock import clock
 from ebbcache.engine import current_pass
 from ebbcache.shrinkers import Shrinker, register_shrinker
+from ebbcache.sizing import register_sizer
 from ebbcache.sizing import sizeof as measured
 from ebbcache.store import Entry
 from ebbcache.store.entry import K, V
@@ -32,65 +34,12 @@ from ebbcache.units import parse_bytes
 logger = logging.getLogger("ebbcache")
 allowance = governor.allowance
 
-Kind = Literal["evicted", "expired", "replaced", "deleted", "cleared", "refused"]
-
-
-@dataclass(frozen=True, slots=True)
-class Cause:
-    """Why an entry left its cache (or never got in), as a listener hears it.
-
-    `kind` is evicted, expired, replaced (another value was set for its key), deleted, cleared, or refused (not
-    kept at all). `by` says who: ``"user"``, ``"maxsize"``, ``"maxbytes"``, ``"ttl"``, ``"memory"`` (refused
-    because none is left), ``"soft pressure"``, ``"hard pressure"``, ``"growth"`` (caches made room for one
-    another), ``"reclaim"``.
-    """
-
-    kind: Kind
-    by: str
-
-
-@dataclass(frozen=True, slots=True)
-class CacheStats:
-    """What `stats()` found: a cache's size now, in entries and bytes, and what happened to it so far."""
-
-    name: str
-    policy: str
-    entries: int
-    nbytes: int
-    hits: int
-    misses: int
-    inserts: int
-    evictions: int
-    expirations: int
-    refused: int
-    listener_errors: int
-
-    @property
-    def hit_ratio(self) -> float:
-        """Hits as a part of all lookups; 0.0 before the first."""
-        lookups = self.hits + self.misses
-        return self.hits / lookups if lookups else 0.0
-
-
-_VOLATILE = frozenset({"name", "_weighs", "_counts", "_told", "_deadlines", "_handle"})
-"""Attributes that a copy makes anew; all others, a subclass's too, are settings."""
-
-
-class _Counts:
-    """Counters of one cache; each is changed by one straight-line statement, so threads lose none."""
-
-    __slots__ = ("evictions", "expirations", "inserts", "listener_errors", "refused")
-
-    def __init__(self) -> None:
-        self.inserts = 0
-        self.evictions = 0
-        self.expirations = 0
-        self.refused = 0
-        self.listener_errors = 0
+EMPTY = 2048
+"""Bytes of a cache without entries, about."""
 
 
 class _Deadlines:
-    """A cache with deadlines as the governor keeps it: by weak reference, and in a set (caches have no hash)."""
+    """A cache with deadlines as the governor keeps it: weakly, and in a set, though caches have no hash."""
 
     __slots__ = ("__weakref__", "_cache")
 
@@ -110,8 +59,8 @@ class _Deadlines:
 class Cache(MappingStore[K, V]):
     """What all caches share: limits, weighing, listener, pressure, statistics, copies and pickles.
 
-    `maxsize` is the most entries, or units where `getsizeof(value)` gives some; None: no limit. `maxbytes` and
-    `min_bytes` are bytes or text such as ``"64 MiB"``: the most it holds, and what soft pressure leaves
+    `maxsize` is the most entries, or units where `getsizeof(value)` gives some; None: no limit. `maxbytes`
+    and `min_bytes` are bytes or text such as ``"64 MiB"``: the most it holds, and what soft pressure leaves
     alone. `sizeof(key, value)` replaces measuring; nothing is added to it. `listener(key, value, cause)`
     hears of every entry that leaves. `name` is for status and logs. With ``register=False`` neither memory
     pressure nor the shared allowance concerns the cache. Raises TypeError or ValueError for arguments that
@@ -133,6 +82,8 @@ class Cache(MappingStore[K, V]):
     """The bytes that soft pressure leaves alone. Fixed."""
     listener: Callable[[K, V, Cause], object] | None
     """Called with key, value and cause after an entry has left."""
+    registered: bool
+    """Whether memory pressure shrinks it, and its inserts draw on the shared allowance. Fixed."""
 
     def __init__(
         self,
@@ -147,17 +98,13 @@ class Cache(MappingStore[K, V]):
         register: bool = True,
     ) -> None:
         if maxsize is not None:
-            if isinstance(maxsize, bool) or not isinstance(maxsize, int | float):
-                raise TypeError(f"maxsize must be a number or None, not {maxsize!r}")
-            if not maxsize >= 0:
-                raise ValueError(f"maxsize must not be negative, got {maxsize!r}")
-        if name is not None and not isinstance(name, str):
-            raise TypeError(f"name must be a str or None, not {name!r}")
-        for argument, given in (("getsizeof", getsizeof), ("sizeof", sizeof), ("listener", listener)):
-            if given is not None and not callable(given):
-                raise TypeError(f"{argument} must be callable or None, not {given!r}")
-        if not isinstance(register, bool):
-            raise TypeError(f"register must be a bool, not {register!r}")
+            check_number(maxsize, "maxsize")
+        if name is not None:
+            check_type(name, "name", str)
+        check_type(register, "register", bool)
+        for argument, function in (("getsizeof", getsizeof), ("sizeof", sizeof), ("listener", listener)):
+            if function is not None:
+                check_callable(function, argument)
         super().__init__()
         self.maxsize = maxsize
         self.maxbytes = None if maxbytes is None else parse_bytes(maxbytes, "maxbytes")
@@ -169,23 +116,24 @@ class Cache(MappingStore[K, V]):
         self.listener = listener
         self._sizeof = sizeof
         self._named = name
-        self._registers = register
+        self.registered = register
         self._start()
 
     def _start(self) -> None:
         """Do what a new cache does once its settings are in place, be it made, copied or unpickled."""
         self.name = self._named or f"{type(self).__name__}-{next(Cache._numbers)}"
         self._weighs = "getsizeof" in vars(self) or type(self).getsizeof is not Cache.getsizeof
-        self._counts = _Counts()
+        self._counts = Counts()
         self._told: set[str] = set()
         self._deadlines: _Deadlines | None = None
         self._handle: Shrinker | None = None
-        if self._registers:
+        if self.registered:
             self._handle = register_shrinker(self.name, self.shrink, size=self._held, tally=self.tally)
 
     @staticmethod
     def getsizeof(value: Any) -> int | float:
-        """Return the units of `maxsize` that `value` takes: 1, unless the constructor or a subclass says otherwise."""
+        """Return how much of `maxsize` `value` takes: 1, unless the constructor or a subclass replaced
+        this."""
         return 1
 
     @property
@@ -210,10 +158,10 @@ class Cache(MappingStore[K, V]):
         42
         """
         if cost is not None:
-            if isinstance(cost, bool) or not isinstance(cost, int | float):
-                raise TypeError(f"cost must be a number of seconds or None, not {cost!r}")
-            if not 0.0 <= cost < float("inf"):
-                raise ValueError(f"cost must be finite and not negative, got {cost!r}")
+            check_number(cost, "cost")
+            cost = float(cost)
+            if cost == float("inf"):
+                raise ValueError("cost must be finite, got inf")
         if ttl is not None:
             check_ttl(ttl)
         self._insert(key, hash(key), value, ttl, cost)
@@ -223,6 +171,8 @@ class Cache(MappingStore[K, V]):
         maxsize = self.maxsize
         if self._weighs:
             weight = self.getsizeof(value)
+            if type(weight) is not int and type(weight) is not float:
+                weight = float(weight)  # so that adding it up runs nobody's code
             if not weight >= 0:
                 raise ValueError(f"value size must not be negative, getsizeof() said {weight!r}")
         if maxsize is not None and weight > maxsize:
@@ -235,7 +185,7 @@ class Cache(MappingStore[K, V]):
         maxbytes = self.maxbytes
         if maxbytes is not None and size > maxbytes:
             return self._refuse(key, h, value, "maxbytes", absent)
-        if self._registers:
+        if self.registered:
             allowance.left = left = allowance.left - size
             if left < 0 and not governor.spent(size):
                 return self._refuse(key, h, value, "memory", absent)
@@ -323,7 +273,7 @@ class Cache(MappingStore[K, V]):
         size = self._measure(entry.key, entry.value)
         before = entry.size
         if self._resize(entry, size):
-            if self._registers:
+            if self.registered:
                 allowance.left -= size - before
             if self.maxbytes is not None and self.nbytes > self.maxbytes:
                 self._make_room("maxbytes", entry)
@@ -337,10 +287,8 @@ class Cache(MappingStore[K, V]):
         Frees at most one entry too much. Soft shrinking leaves `min_bytes` alone; hard shrinking does not.
         The engine calls this when memory runs short; anybody else may, too.
         """
-        if isinstance(target, bool) or not isinstance(target, int):
-            raise TypeError(f"target must be an int (bytes), not {target!r}")
-        if target < 0:
-            raise ValueError(f"target must not be negative, got {target!r}")
+        check_type(target, "target", int)
+        check_number(target, "target")
         expired = self._expire()
         freed = sum([entry.size for entry in expired])
         self._gone(expired, "expired")
@@ -436,7 +384,8 @@ class Cache(MappingStore[K, V]):
         )
 
     def tally(self, hard: bool = False) -> Mapping[int, int]:
-        """Return the bytes held by density class (binary exponent); soft: without the densest `min_bytes`."""
+        """Return the bytes held by density class (a binary exponent); soft: less the densest
+        `min_bytes`."""
         tally = self._tally(clock.tick())
         if not hard and self.min_bytes:
             floor = self.min_bytes
@@ -449,68 +398,19 @@ class Cache(MappingStore[K, V]):
     def _held(self) -> int:
         return self.nbytes
 
-    # ------------------------------------------------------------------------------------------- copying
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Return settings and live entries, in order; ages and remaining times instead of instants."""
-        now, instant = clock.tick(), self.timer()
-        rows = [
-            (e.key, e.value, e.size, e.weight, e.cost, e.hits / self._gain, now - e.stamp, e.deadline)
-            for e in self._living()
-        ]
-        return {
-            "settings": {name: setting for name, setting in vars(self).items() if name not in _VOLATILE},
-            "timer": self.timer,
-            "rows": [(*row[:-1], None if row[-1] is None else row[-1] - instant) for row in rows],
-        }
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self._resume(state["timer"], state["settings"])
-        now, instant = clock.tick(), self.timer()
-        for key, value, size, weight, cost, hits, age, left in state["rows"]:
-            deadline = None if left is None else instant + left
-            self._adopt(key, hash(key), value, size, weight, cost, deadline, (hits, now - age))
-
-    def _twin(self: Self, *, filled: bool) -> Self:
-        cls = type(self)
-        twin = cls.__new__(cls)
-        twin._resume(self.timer, {name: s for name, s in vars(self).items() if name not in _VOLATILE})
-        if filled:
-            for e in self._living():
-                history = (e.hits / self._gain, e.stamp)
-                twin._adopt(e.key, e.hash, e.value, e.size, e.weight, e.cost, e.deadline, history)
-        return twin
-
-    def _resume(self, timer: Callable[[], Any], settings: Mapping[str, Any]) -> None:
-        super().__init__(timer)
-        vars(self).update(settings)
-        self._start()
-
-    def _adopt(
-        self,
-        key: K,
-        h: int,
-        value: V,
-        size: int,
-        weight: int | float,
-        cost: float | None,
-        deadline: Any,
-        history: tuple[float, float],
-    ) -> None:
-        """Link an entry as another cache had it. It was weighed there; memory may be asked for it here."""
-        self._put(key, h, value, size, weight=weight, cost=cost, deadline=deadline, history=history)
-        if self._registers:
-            allowance.left -= size
-        if deadline is not None and self._deadlines is None:
+    def _filled(self) -> None:
+        # Its entries were weighed where they come from; whether there is memory for them is asked next
+        # time.
+        if self.registered:
+            allowance.left -= self.nbytes
+        if self._due.items or self._unordered:
             self._watch()
 
 
-def check_ttl(ttl: object) -> None:
-    """Raise TypeError or ValueError where `ttl` cannot be a time to live; types other than numbers may be."""
-    if isinstance(ttl, bool | str | bytes):
-        raise TypeError(f"ttl must be a number of the timer's units, not {ttl!r}")
-    if isinstance(ttl, int | float) and not ttl >= 0:
-        raise ValueError(f"ttl must not be negative, got {ttl!r}")
+@register_sizer(Cache)
+def _weight_of(cache: Cache[Any, Any]) -> int:
+    """Say what a cache weighs as another's value; the entries of a registered one are counted already."""
+    return EMPTY + (0 if cache.registered else cache.nbytes)
 
 
 def _whose() -> str:

@@ -1,25 +1,28 @@
 """A store as a mapping: everything a dict does, in terms of a store's lookups and commits.
 
 Each operation asks for a key's hash once, and hands what it removed to `_gone` when the store is consistent
-again. Where a subclass brings its own ``__getitem__`` or ``__setitem__``, the methods built on them honour it,
-as cachetools' do. Bounds are the store's: O(1) for what concerns one key, O(n) for iteration and copies.
+again. Where a subclass brings its own ``__getitem__`` or ``__setitem__``, the methods built on them honour
+it, as cachetools' do. Bounds are the store's: O(1) for what concerns one key, O(n) for iteration and
+copies.
 """
 
 from __future__ import annotations
 
 import reprlib
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar, overload
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Self, TypeVar, overload
 
 from ebbcache._views import CacheItems, CacheKeys, CacheValues
+from ebbcache.clock import clock
 from ebbcache.store import Entry, Store
 from ebbcache.store.entry import K, V
 
-Self = TypeVar("Self", bound="MappingStore[Any, Any]")
 T = TypeVar("T")
 
 _MISSING: Any = object()
+VOLATILE = frozenset({"name", "_weighs", "_counts", "_told", "_deadlines", "_handle"})
+"""A cache's attributes that a copy makes anew; all others, a subclass's too, are settings."""
 
 
 class MappingStore(Store[K, V]):
@@ -46,14 +49,12 @@ class MappingStore(Store[K, V]):
         """Count and report removed entries."""
 
     @abstractmethod
-    def _twin(self: Self, *, filled: bool) -> Self:
-        """Return a new cache of the same kind and settings, empty or filled with the same entries."""
+    def _start(self) -> None:
+        """Do what a new cache does once its settings are in place, be it made, copied or unpickled."""
 
-    def copy(self: Self) -> Self:
-        """Return a new cache with the same settings and entries, in the same order; counters start at 0. O(n)."""
-        return self._twin(filled=True)
-
-    __copy__ = copy
+    @abstractmethod
+    def _filled(self) -> None:
+        """Take note of entries that a copy was given."""
 
     def __setitem__(self, key: K, value: V) -> None:
         self._insert(key, hash(key), value, None, None)
@@ -71,7 +72,7 @@ class MappingStore(Store[K, V]):
     @overload
     def pop(self, key: K, /, default: T) -> V | T: ...
     def pop(self, key: K, /, default: Any = _MISSING) -> Any:
-        """Remove `key` and return its value, or `default`; without one a missing key is a KeyError. O(1)."""
+        """Remove `key` and return its value; else `default`, or KeyError where that is not given. O(1)."""
         h = hash(key)
         if self._own_getitem and self._seek(key, h) is not None:
             value = self[key]
@@ -118,12 +119,13 @@ class MappingStore(Store[K, V]):
 
     def update(self, other: Any = (), /, **kwargs: Any) -> None:
         """Insert all items of a mapping or an iterable of pairs, then the keyword arguments, one by one."""
-        if isinstance(other, Store):
-            other = [(entry.key, entry.value) for entry in other._living()]
+        snapshot: Any = other
+        if isinstance(other, MappingStore):
+            other = list(snapshot.items())  # what pressure takes meanwhile is no KeyError
         super().update(other, **kwargs)
 
     @classmethod
-    def fromkeys(cls: type[Self], iterable: Iterable[Any], value: Any = None) -> Self:
+    def fromkeys(cls, iterable: Iterable[Any], value: Any = None) -> Self:
         """Return a new cache, made without arguments, with `value` for each key of `iterable`."""
         cache = cls()
         for key in iterable:
@@ -153,22 +155,83 @@ class MappingStore(Store[K, V]):
         """Return the `n` pairs that the policy would keep longest, last victim first. As `coldest`."""
         return [(entry.key, entry.value) for entry in self._ranked(_count(n), hottest=True)]
 
-    def __or__(self: Self, other: Any) -> Self:
+    # ------------------------------------------------------------------------------------------- copies
+
+    def copy(self) -> Self:
+        """Return a new cache with the same settings, entries and order; its counters start at 0. O(n)."""
+        twin = self._twin()
+        twin._fill(self._rows())
+        return twin
+
+    __copy__ = copy
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return settings and live entries, in order; ages and remaining times instead of instants."""
+        now, instant = clock.tick(), self.timer()
+        return {
+            "settings": self._settings(),
+            "timer": self.timer,
+            "entries": [
+                (*row[:3], now - stamp, None if deadline is None else deadline - instant, *row[5:])
+                for row in self._rows()
+                for stamp, deadline in [row[3:5]]
+            ],
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._resume(state["timer"], state["settings"])
+        now, instant = clock.tick(), self.timer()
+        self._fill(
+            (*row[:3], now - age, None if left is None else instant + left, *row[5:])
+            for row in state["entries"]
+            for age, left in [row[3:5]]
+        )
+
+    def _settings(self) -> dict[str, Any]:
+        return {name: setting for name, setting in vars(self).items() if name not in VOLATILE}
+
+    def _twin(self) -> Self:
+        """Return a new, empty cache of the same kind and settings."""
+        cls = type(self)
+        twin = cls.__new__(cls)
+        twin._resume(self.timer, self._settings())
+        return twin
+
+    def _resume(self, timer: Callable[[], Any], settings: Mapping[str, Any]) -> None:
+        super().__init__(timer)
+        vars(self).update(settings)
+        self._start()
+
+    def _rows(self) -> list[tuple[Any, ...]]:
+        return [
+            (e.key, e.value, e.hits / self._gain, e.stamp, e.deadline, e.size, e.weight, e.cost)
+            for e in self._living()
+        ]
+
+    def _fill(self, rows: Iterable[tuple[Any, ...]]) -> None:
+        for key, value, hits, stamp, deadline, size, weight, cost in rows:
+            history = (hits, stamp)
+            self._put(
+                key, hash(key), value, size, weight=weight, cost=cost, deadline=deadline, history=history
+            )
+        self._filled()
+
+    def __or__(self, other: Any) -> Self:
         if not isinstance(other, Mapping):
             return NotImplemented
         result = self.copy()
         result.update(other)
         return result
 
-    def __ror__(self: Self, other: Any) -> Self:
+    def __ror__(self, other: Any) -> Self:
         if not isinstance(other, Mapping):
             return NotImplemented
-        result = self._twin(filled=False)
+        result = self._twin()
         result.update(other)
         result.update(self)
         return result
 
-    def __ior__(self: Self, other: Any) -> Self:
+    def __ior__(self, other: Any) -> Self:
         self.update(other)
         return self
 
@@ -185,10 +248,10 @@ def _foreign(cls: type, name: str) -> bool:
 
 def _get_by_item(self: MappingStore[Any, Any], key: Any, default: Any = None) -> Any:
     """Return ``self[key]`` if the key is there, else `default`."""
-    return self[key] if key in self else default
+    return self[key] if key in self else default  # noqa: SIM401 - `get` is what this is
 
 
-def _count(n: int) -> int:
+def _count(n: object) -> int:
     if isinstance(n, bool) or not isinstance(n, int):
         raise TypeError(f"n must be an int, not {n!r}")
     if n < 0:

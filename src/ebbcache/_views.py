@@ -1,13 +1,17 @@
 """The views of a cache: dict's, except that they iterate over a snapshot.
 
-Other threads and memory pressure change a cache at any time, so no iteration may fail for a change, and none
-may count hits or disturb the order of eviction. Bound: O(n) in C for the snapshot, then O(1) a step; what has
-expired by the time its turn comes is left out.
+Other threads and memory pressure change a cache at any time, so no iteration may fail for a change, and
+none may count hits or disturb the order of eviction. Bound: O(n) in C for the snapshot, then O(1) a step;
+what has expired by the time its turn comes is left out.
 """
+
+# The views are a part of the cache that was moved to a file of its own.
+# pyright: reportPrivateUsage=false
 
 from __future__ import annotations
 
 from collections.abc import ItemsView, Iterator, KeysView, ValuesView
+from typing import Any, cast
 
 from ebbcache.store import Store
 from ebbcache.store.entry import K, V
@@ -31,7 +35,7 @@ class CacheValues(ValuesView[V]):
             yield entry.value
 
     def __contains__(self, value: object) -> bool:
-        return any(entry is value or entry == value for entry in self)
+        return any(each is value or each == value for each in self)
 
 
 class CacheItems(ItemsView[K, V]):
@@ -45,8 +49,9 @@ class CacheItems(ItemsView[K, V]):
             yield entry.key, entry.value
 
     def __contains__(self, item: object) -> bool:
-        if not (isinstance(item, tuple) and len(item) == 2):
+        try:
+            key, value = cast("tuple[Any, Any]", item)
+        except (TypeError, ValueError):
             return False
-        key, value = item
         entry = self._mapping._seek(key, hash(key))
-        return entry is not None and (entry.value is value or entry.value == value)
+        return entry is not None and bool(entry.value is value or entry.value == value)

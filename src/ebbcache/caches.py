@@ -1,8 +1,8 @@
 """The four caches: `LRUCache`, `LFUCache`, `TTLCache` and `DensityCache`.
 
-Each is a store with a policy (`ebbcache.store`) that weighs its entries and lets itself be shrunk. None needs
-a size: it grows while memory is free and gives back when something else wants it. They are mappings, safe
-from any thread. A hit costs O(1) and takes no lock; an insert costs O(1), or O(log n) for LFU and deadlines.
+Each is a store with a policy (`ebbcache.store`) that weighs its entries and lets itself be shrunk. None
+needs a size: it grows while memory is free and gives back when something else wants it. They are mappings,
+safe from any thread. A hit costs O(1) and takes no lock; an insert O(1), or O(log n) for LFU and deadlines.
 
 Constructors follow cachetools, so that its users move by changing an import. Deliberate differences:
 
@@ -10,8 +10,8 @@ Constructors follow cachetools, so that its users move by changing an import. De
 - Methods are safe from any thread, and `setdefault` is atomic.
 - ``LRUCache`` and ``TTLCache`` iterate from the coldest to the hottest entry, not by age of the key. All
   iterators run over a snapshot: changes while iterating are no error.
-- Eviction happens after the new value is in, so a listener or a value's destructor sees it there. A subclass's
-  own `popitem` is still called first where `maxsize` demands room, as in cachetools.
+- Eviction happens after the new value is in, so a listener or a value's destructor sees it there. A
+  subclass's own `popitem` is still called first where `maxsize` demands room, as in cachetools.
 - ``LFUCache`` lets old hits fade, breaks ties by age of insertion, and setting a value anew is no hit.
 - ``TTLCache``: deleting an expired key removes it and raises KeyError, as in cachetools; a ttl may be given
   per entry; expired entries are freed in the background.
@@ -25,7 +25,9 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from ebbcache._cache import Cache, CacheStats, Cause, check_ttl
+from ebbcache._cache import Cache
+from ebbcache._checks import check_callable, check_ttl
+from ebbcache._facts import CacheStats, Cause
 from ebbcache.store import DensityStore, LFUStore, LRUStore
 
 K = TypeVar("K")
@@ -70,8 +72,8 @@ class LFUCache(Cache[K, V], LFUStore[K, V]):
 class DensityCache(Cache[K, V], DensityStore[K, V]):
     """A cache that gives up first what saves the least work per byte and second of idleness.
 
-    Best told what values cost: ``cache.set(key, value, cost=seconds)``; an entry without a cost counts as the
-    mean of the others. For its arguments see `Cache`.
+    Best told what values cost: ``cache.set(key, value, cost=seconds)``; an entry without a cost counts as
+    the mean of the others. For its arguments see `Cache`.
 
     >>> cache = DensityCache(maxsize=2)
     >>> cache.set("dear", 1, cost=10.0)
@@ -119,8 +121,7 @@ class TTLCache(Cache[K, V], LRUStore[K, V]):
         if ttl is None:
             raise TypeError(f"{type(self).__name__}() needs a ttl")
         check_ttl(ttl)
-        if not callable(timer):
-            raise TypeError(f"timer must be callable, not {timer!r}")
+        check_callable(timer, "timer")
         super().__init__(
             maxsize,
             getsizeof,

@@ -1,9 +1,10 @@
-"""Value density: what all caches of a process measure their entries with, so that one target can be shared.
+"""Value density: what all caches of a process measure entries by, so that they can share one target.
 
-``density = min(hits, 32) * cost / (bytes * age)``: seconds of work that the entry saves per byte it holds and
-second it idles. The idea is Hyperbolic Caching's (Blankstein, Sen, Freedman, USENIX ATC 2017), with the age
-running since the last access and the hits saturating, which keeps old fame from outliving its use. A class is
-the binary exponent of a density: a histogram by class, over all caches, is the waterline that the engine draws.
+``density = min(hits, 32) * cost / (bytes * age)``: seconds of work that the entry saves per byte it holds
+and second it idles. The idea is Hyperbolic Caching's (Blankstein, Sen, Freedman, USENIX ATC 2017), with the
+age running since the last access and the hits saturating, so that old fame does not outlive its use. A
+class is the binary exponent of a density; a histogram by class, summed over all caches, is where the engine
+draws its waterline. Bound: a few arithmetic operations an entry.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """What a store knows about one key: a record that a reader may use without a lock.
 
-The key and the value are fixed once an entry is linked: a new value for a key is a new entry, so whoever found
-an entry can return its value no matter what happens to the store meanwhile. The other fields are numbers; a
-store changes each with a single store instruction. Bound: 112 bytes an entry beside the numbers it holds.
+The key and the value are fixed once an entry is linked: a new value for a key is a new entry, so whoever
+found an entry can return its value no matter what happens to the store meanwhile. The other fields are
+numbers; a store changes each with a single store instruction. Bound: 112 bytes an entry beside the numbers
+it holds.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """An order by number over entries that come and go: a binary heap that is put right lazily.
 
-A heap item is ``(number, serial)``, never the entry, so the heap keeps no key or value alive, and ordering it
-runs no foreign code. Entries leave the store without telling the heap; whoever takes the top asks the store
-whether that serial still lives (Dijkstra's old trick for decrease-key). `wants_rebuild` says when the dead
-outnumber the living, so all operations are O(log n) amortised.
+A heap item is ``(number, serial)``, never the entry, so the heap keeps no key or value alive, and ordering
+it runs no foreign code. Entries leave the store without telling the heap; whoever takes the top asks the
+store whether that serial still lives (Dijkstra's old trick for decrease-key). `wants_rebuild` says when the
+dead outnumber the living, so all operations are O(log n) amortised.
 
-No item is lost to a thread, a signal handler or a finaliser in between: every change is one call into C, made
-only if the top is still the item that was looked at, and a rebuild starts over if anything was pushed during
-it. An item that is missing all the same (an exception between link and push) is found by the next rebuild.
+No item is lost to a thread, a signal handler or a finaliser in between: every change is one call into C,
+made only if the top is still the item that was looked at, and a rebuild starts over if anything was pushed
+meanwhile. An item missing all the same (an exception between link and push) is found by the next rebuild.
 """
 
 from __future__ import annotations

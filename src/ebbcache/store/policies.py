@@ -1,10 +1,10 @@
 """Three orders of eviction over one store: by last use, by aging frequency, by value density.
 
-LRU: an ordered dict of serials, moved by every hit. LFU: a lazy heap by hits, aged by *forward decay* (Cormode,
-Shkapenyuk, Srivastava, Xu, ICDE 2009): not the old hits shrink, what a new one counts grows, by half-lives of ten
-accesses an entry; the order is that of LRFU with halving (Lee et al., 2001), without ever touching an entry to
-age it. Density: sampling, as in Redis and in Hyperbolic Caching, for a little; a waterline for a lot.
-Bounds: LRU's victim is O(1); LFU's O(log n) amortised; density's a sample of 32, or one pass for all victims.
+LRU: an ordered dict of serials, moved by every hit. LFU: a lazy heap by hits, aged by *forward decay*
+(Cormode, Shkapenyuk, Srivastava, Xu, ICDE 2009): not the old hits shrink, what a new one counts grows, by
+half-lives of ten accesses an entry; the order is that of LRFU with halving (Lee et al., 2001), without ever
+touching an entry to age it. Density: sampling for a little, a waterline for a lot. Bounds: LRU's victim is
+O(1); LFU's O(log n) amortised; density's a sample, or one pass for all victims.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import heapq
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 from ebbcache.clock import clock
 from ebbcache.store.density import densities, density_class
@@ -22,7 +22,11 @@ from ebbcache.store.heap import LazyHeap
 from ebbcache.store.reference import Store
 
 SAMPLE = 32
-"""Entries drawn for one victim of the density policy."""
+"""Entries that one victim of the density policy is chosen from, where nothing is known yet."""
+FRESH = 8
+"""Entries drawn for one victim beside the pool of candidates."""
+POOL = 24
+"""Candidates remembered."""
 HALF_LIFE = 10
 """LFU: accesses per entry after which a hit counts half of a new one."""
 
@@ -33,26 +37,26 @@ class LRUStore(Store[K, V]):
     __slots__ = ("_touch",)
 
     policy = "lru"
-    _entries: OrderedDict[int, Entry[K, V]]
     _touch: Callable[[int], None]
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._entries = self._empty()
-        self._touch = self._entries.move_to_end
+        self._entries = entries = self._empty()
+        self._touch = entries.move_to_end
 
     def __getitem__(self, key: K) -> V:
         h = hash(key)
-        try:
-            entry = self._table[h]
-            found = entry.key
-        except (KeyError, AttributeError):
-            entry = self._seek(key, h)
-        else:
-            if not (found is key or found == key):
-                entry = None
-            elif entry.deadline is not None:
-                entry = self._alive(entry)
+        entry = self._table.get(h)
+        if entry is not None:
+            try:
+                found = entry.key
+            except AttributeError:
+                entry = self._seek(key, h)
+            else:
+                if not (found is key or found == key):
+                    entry = None
+                elif entry.deadline is not None:
+                    entry = self._alive(entry)
         if entry is None:
             self.misses += 1
             return self.__missing__(key)
@@ -63,21 +67,22 @@ class LRUStore(Store[K, V]):
             self._touch(entry.serial)
         except KeyError:  # removed by another thread since it was found
             pass
-        return entry.value  # type: ignore[no-any-return]
+        return entry.value
 
     def get(self, key: K, /, default: Any = None) -> Any:
         """Return the value for `key` (a hit), else `default` (a miss); `__missing__` is not asked. O(1)."""
         h = hash(key)
-        try:
-            entry = self._table[h]
-            found = entry.key
-        except (KeyError, AttributeError):
-            entry = self._seek(key, h)
-        else:
-            if not (found is key or found == key):
-                entry = None
-            elif entry.deadline is not None:
-                entry = self._alive(entry)
+        entry = self._table.get(h)
+        if entry is not None:
+            try:
+                found = entry.key
+            except AttributeError:
+                entry = self._seek(key, h)
+            else:
+                if not (found is key or found == key):
+                    entry = None
+                elif entry.deadline is not None:
+                    entry = self._alive(entry)
         if entry is None:
             self.misses += 1
             return default
@@ -102,7 +107,7 @@ class LRUStore(Store[K, V]):
 
     def _drain(self) -> list[Entry[K, V]]:
         drained = super()._drain()
-        self._touch = self._entries.move_to_end
+        self._touch = cast("OrderedDict[int, Entry[K, V]]", self._entries).move_to_end
         return drained
 
     def _copy_entries(self) -> None:
@@ -125,14 +130,16 @@ class LRUStore(Store[K, V]):
             return None
 
     def _ranked(self, n: int, hottest: bool) -> list[Entry[K, V]]:
+        mortal = self._due.items or self._unordered
         with self._lock:
             values = self._entries.values()
-            order = list(reversed(values)) if hottest else list(values)
-        return list(islice((e for e in order if e.deadline is None or self.timer() < e.deadline), n))
+            order = list(islice(reversed(values) if hottest else values, None if mortal else n))
+        living = (entry for entry in order if entry.deadline is None or self.timer() < entry.deadline)
+        return list(islice(living, n))
 
 
 class LFUStore(Store[K, V]):
-    """Gives up the entry with the fewest hits, where old hits count less and less; among equals the oldest."""
+    """Gives up the entry with the fewest hits, where old hits count less; among equals the oldest."""
 
     __slots__ = ("_age_at", "_ranks")
 
@@ -146,13 +153,19 @@ class LFUStore(Store[K, V]):
     def _linked(self, entry: Entry[K, V]) -> None:
         super()._linked(entry)
         self._ranks.push(entry.hits, entry.serial)
-        if self._ranks.wants_rebuild(len(self._entries)):
-            self._ranks.rebuild(self._current)
         accesses = self.hits + self.misses
         if accesses >= self._age_at:
             if self._age_at:
                 self._age()
             self._age_at = accesses + HALF_LIFE * len(self._entries)
+
+    def _tidy(self) -> None:
+        super()._tidy()
+        self._ranks.rebuild(self._current)
+
+    def _renew_lock(self) -> None:
+        super()._renew_lock()
+        self._ranks.lock = self._lock
 
     def _current(self) -> Iterator[tuple[float, int]]:
         return ((entry.hits, entry.serial) for entry in self._snapshot())
@@ -206,45 +219,69 @@ class LFUStore(Store[K, V]):
 class DensityStore(Store[K, V]):
     """Gives up what saves the least work per byte and second of idleness."""
 
-    __slots__ = ()
+    __slots__ = ("_pool",)
 
     policy = "density"
 
-    def _ranks_of(self, entries: list[Entry[K, V]]) -> list[tuple[float, int, Entry[K, V]]]:
-        found = densities(entries, clock.tick(), self._gain, self._mean_cost())
-        return [(density, entry.serial, entry) for density, entry in zip(found, entries, strict=True)]
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        # The coldest candidates of past samples: (density, serial, hits at that time). It carries on what
+        # was learnt, so that a quarter of the sample does the work of all (as Redis' eviction pool does).
+        self._pool: list[tuple[float, int, float]] = []
+
+    def _densities(self, entries: list[Entry[K, V]], now: float) -> list[float]:
+        return densities(entries, now, self._gain, self._mean_cost())
 
     def _victim(self, keep: Entry[K, V] | None) -> Entry[K, V] | None:
-        entries = [entry for entry in self._sample(SAMPLE) if entry is not keep]
-        if not entries:
-            entries = [entry for entry in self._snapshot() if entry is not keep]
-        return min(self._ranks_of(entries))[2] if entries else None
+        entries = self._entries
+        pool = self._pool
+        while True:
+            few = len(entries) <= SAMPLE
+            sample = self._sample(FRESH if pool and not few else SAMPLE)
+            ranks = [
+                (density, entry.serial, entry.hits)
+                for density, entry in zip(self._densities(sample, clock.now), sample, strict=True)
+            ]
+            ranks = sorted(ranks if few else pool + ranks)
+            for at, (_, serial, hits) in enumerate(ranks):
+                entry = entries.get(serial)
+                if entry is not None and entry is not keep and entry.hits == hits:
+                    self._pool = ranks[at + 1 : at + 1 + POOL]
+                    return entry
+            if few:
+                return None
+            entries = self._entries
+            pool = []
 
     def _evict(self, nbytes: int, leave: int = 0) -> list[Entry[K, V]]:
+        now = clock.tick()
         if nbytes * 16 < self.nbytes or (nbytes >= self.nbytes and leave <= 0):
             return super()._evict(nbytes, leave)
         victims: list[Entry[K, V]] = []
-        freed = 0
         classes: dict[int, list[tuple[float, int, Entry[K, V]]]] = {}
-        for rank in self._ranks_of(self._snapshot()):
-            classes.setdefault(density_class(rank[0]), []).append(rank)
+        entries = self._snapshot()
+        for density, entry in zip(self._densities(entries, now), entries, strict=True):
+            classes.setdefault(density_class(density), []).append((density, entry.serial, entry))
+        missing = nbytes
         for level in sorted(classes):
-            if freed >= nbytes:
+            if missing <= 0:
                 break
-            # Only the class that the waterline runs through needs its own order; the others go as a whole.
+            # Only the class that the waterline runs through needs an order; the others go as a whole.
             ranks = classes[level]
-            if freed + sum(rank[2].size for rank in ranks) > nbytes:
+            if sum([rank[2].size for rank in ranks]) > missing:
                 ranks.sort()
             for _, _, entry in ranks:
-                if freed >= nbytes or self.nbytes - entry.size < leave:
-                    nbytes = freed  # done
+                if missing <= 0 or self.nbytes - entry.size < leave:
+                    missing = 0
                     break
                 if self._unlink(entry):
                     victims.append(entry)
-                    freed += entry.size
+                    missing -= entry.size
         self._tighten()
         return victims
 
     def _ranked(self, n: int, hottest: bool) -> list[Entry[K, V]]:
+        entries = list(self._living())
+        ranks = zip(self._densities(entries, clock.tick()), entries, strict=True)
         pick = heapq.nlargest if hottest else heapq.nsmallest
-        return [rank[2] for rank in pick(n, self._ranks_of(list(self._living())))]
+        return [entry for _, entry in pick(n, ranks, key=lambda rank: (rank[0], rank[1].serial))]

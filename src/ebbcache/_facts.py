@@ -1,0 +1,61 @@
+"""What a cache tells about itself: why an entry left, and how the cache is doing.
+
+Both are frozen, so that they can be handed to anybody. Bound: `stats()` reads a dozen counters.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["evicted", "expired", "replaced", "deleted", "cleared", "refused"]
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Why an entry left its cache (or never got in), as a listener hears it.
+
+    `kind` is evicted, expired, replaced (another value was set for its key), deleted, cleared, or refused
+    (not kept at all). `by` says who: ``"user"``, ``"maxsize"``, ``"maxbytes"``, ``"ttl"``, ``"memory"``
+    (refused because none is left), ``"soft pressure"``, ``"hard pressure"``, ``"growth"`` (caches made room
+    for one another), ``"reclaim"``.
+    """
+
+    kind: Kind
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class CacheStats:
+    """What `stats()` found: a cache's size now, in entries and bytes, and what happened to it so far."""
+
+    name: str
+    policy: str
+    entries: int
+    nbytes: int
+    hits: int
+    misses: int
+    inserts: int
+    evictions: int
+    expirations: int
+    refused: int
+    listener_errors: int
+
+    @property
+    def hit_ratio(self) -> float:
+        """Hits as a part of all lookups; 0.0 before the first."""
+        lookups = self.hits + self.misses
+        return self.hits / lookups if lookups else 0.0
+
+
+class Counts:
+    """Counters of one cache; each is changed by one straight-line statement, so threads lose none."""
+
+    __slots__ = ("evictions", "expirations", "inserts", "listener_errors", "refused")
+
+    def __init__(self) -> None:
+        self.inserts = 0
+        self.evictions = 0
+        self.expirations = 0
+        self.refused = 0
+        self.listener_errors = 0

@@ -1,0 +1,425 @@
+"""One cache's entries: a hash table, an order of eviction and a byte total that always agree.
+
+The design is one rule: user code first, then a commit. Whatever may run foreign code (`hash`, `==`, a
+timer) runs with nothing held and nothing changed. Then a *commit* under the store's lock tests that the
+bucket is still the one that was looked at, and if so changes table, order and totals in straight-line
+bytecode: stores and deletes by subscript or attribute whose keys are exact ints, no call, no loop, no
+allocation that the garbage collector would see. CPython (3.11 and later) switches threads, runs signal
+handlers and finalisers only at calls and backward jumps, or when it allocates, so nobody can see or
+re-enter a half-made change; where there is no GIL, the lock does the same. A commit that fails its test
+changed nothing; it starts over.
+
+Removed entries are handed to the caller, who drops them when all is consistent and nothing is held.
+
+Keys are looked up by their hash in ``dict[int, entry or tuple of entries]`` and compared here, so that a
+victim can be unlinked without running its `__hash__` or `__eq__`, and `hash` is called exactly once an
+operation. Bounds: a hit, an insert and a removal touch O(1) entries, plus those with the very same hash.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator, MutableMapping
+from functools import partial
+from typing import Any, ClassVar, TypeVar, overload
+
+from ebbcache.clock import clock
+from ebbcache.store.entry import Entry, K, V
+from ebbcache.store.heap import LazyHeap, moment
+
+T = TypeVar("T")
+
+
+class Table(MutableMapping[K, V]):
+    """Entries by key, with byte and weight totals: lookups and commits.
+
+    What a cache is built from starts with an underscore: a cache *is* a store, and its users see a mapping.
+    Every such method that needs a key takes its hash too, so that one operation asks for it once.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_cost_count",
+        "_cost_total",
+        "_due",
+        "_entries",
+        "_gain",
+        "_lock",
+        "_seed",
+        "_serials",
+        "_slots",
+        "_table",
+        "_unordered",
+        "_weight",
+        "hits",
+        "misses",
+        "nbytes",
+        "timer",
+    )
+
+    policy: ClassVar[str]
+    """The policy's name."""
+    hits: int
+    """Lookups that found a live entry."""
+    misses: int
+    """Lookups that did not."""
+    nbytes: int
+    """Bytes held: the sum of the entries' sizes."""
+    timer: Callable[[], Any]
+    """Tells the time for deadlines."""
+
+    _table: dict[int, Any]  # a key's hash -> its Entry, or a tuple of the entries that share the hash
+    _entries: dict[int, Entry[K, V]]  # serial -> entry; LRUStore keeps it in order of use
+    _slots: list[int]  # serials to sample from, some of them dead
+    _due: LazyHeap  # deadlines that are numbers or datetimes
+    _unordered: bool  # some deadline is neither: only a walk finds what has expired
+
+    def __init__(self, timer: Callable[[], Any] = time.monotonic) -> None:
+        self._lock = threading.RLock()
+        self._serials = itertools.count()
+        self._seed = 1
+        self._gain = 1.0
+        self._cost_total = 0.0
+        self._cost_count = 0
+        self._entries = {}
+        self._table = {}
+        self._slots = []
+        self._due = LazyHeap(self._lock)
+        self._unordered = False
+        self._weight: int | float = 0
+        self.nbytes = 0
+        self.hits = 0
+        self.misses = 0
+        self.timer = timer
+        _remember(self)
+
+    # ------------------------------------------------------------------------------------------- lookups
+    # `__getitem__` and `get` say the same thing twice, and LRUStore says it again with a move: these are
+    # what a cache's speed is made of, and a helper between them would add half to the time of a hit.
+
+    def __getitem__(self, key: K) -> V:
+        h = hash(key)
+        entry = self._table.get(h)
+        if entry is not None:
+            try:
+                found = entry.key
+            except AttributeError:  # a tuple of entries
+                entry = self._seek(key, h)
+            else:
+                if not (found is key or found == key):
+                    entry = None
+                elif entry.deadline is not None:
+                    entry = self._alive(entry)
+        if entry is None:
+            self.misses += 1
+            return self.__missing__(key)
+        entry.hits += self._gain
+        entry.stamp = clock.now
+        self.hits += 1
+        return entry.value
+
+    @overload
+    def get(self, key: K, /) -> V | None: ...
+    @overload
+    def get(self, key: K, /, default: V) -> V: ...
+    @overload
+    def get(self, key: K, /, default: T) -> V | T: ...
+    def get(self, key: K, /, default: Any = None) -> Any:
+        """Return the value for `key` (a hit), else `default` (a miss); `__missing__` is not asked. O(1)."""
+        h = hash(key)
+        entry = self._table.get(h)
+        if entry is not None:
+            try:
+                found = entry.key
+            except AttributeError:
+                entry = self._seek(key, h)
+            else:
+                if not (found is key or found == key):
+                    entry = None
+                elif entry.deadline is not None:
+                    entry = self._alive(entry)
+        if entry is None:
+            self.misses += 1
+            return default
+        entry.hits += self._gain
+        entry.stamp = clock.now
+        self.hits += 1
+        return entry.value
+
+    def __contains__(self, key: object) -> bool:
+        bucket = self._table.get(hash(key))
+        entry = None if bucket is None else _match(bucket, key)
+        return entry is not None and (entry.deadline is None or bool(self.timer() < entry.deadline))
+
+    def __iter__(self) -> Iterator[K]:
+        for entry in self._living():
+            yield entry.key
+
+    def __missing__(self, key: K) -> V:
+        raise KeyError(key)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __setitem__(self, key: K, value: V) -> None:
+        raise NotImplementedError
+
+    def __delitem__(self, key: K) -> None:
+        raise NotImplementedError
+
+    def _gone(self, victims: list[Entry[K, V]], kind: str) -> None:
+        """Hear of entries that a lookup removed because they had expired. Nothing is held meanwhile."""
+
+    def _seek(self, key: object, h: int) -> Entry[K, V] | None:
+        """Return the live entry of `key`, whose hash is `h`. No hit is counted."""
+        bucket = self._table.get(h)
+        entry = None if bucket is None else _match(bucket, key)
+        if entry is not None and entry.deadline is not None:
+            return self._alive(entry)
+        return entry
+
+    def _alive(self, entry: Entry[K, V]) -> Entry[K, V] | None:
+        """Return `entry` unless it has expired; then remove it and return None."""
+        if self.timer() < entry.deadline:
+            return entry
+        if self._unlink(entry):
+            self._gone([entry], "expired")
+        return None
+
+    def _hit(self, entry: Entry[K, V]) -> V:
+        """Count a hit on an entry that `_seek` found, and return its value."""
+        entry.hits += self._gain
+        entry.stamp = clock.now
+        self.hits += 1
+        return entry.value
+
+    def _snapshot(self) -> list[Entry[K, V]]:
+        """Return all entries, expired ones too, in the order that the store keeps. O(n) in C."""
+        with self._lock:
+            return list(self._entries.values())
+
+    def _living(self) -> Iterator[Entry[K, V]]:
+        """Yield what a snapshot holds, leaving out what has expired when its turn comes."""
+        for entry in self._snapshot():
+            if entry.deadline is None or self.timer() < entry.deadline:
+                yield entry
+
+    # ------------------------------------------------------------------------------------------- commits
+
+    def _put(
+        self,
+        key: K,
+        h: int,
+        value: V,
+        size: int,
+        *,
+        weight: int | float = 1,
+        cost: float | None = None,
+        deadline: Any = None,
+        absent: bool = False,
+        history: tuple[float, float] | None = None,
+    ) -> tuple[Entry[K, V], Entry[K, V] | None]:
+        """Link an entry for `key`, whose hash is `h`; return it and the one it replaced, or None.
+
+        A replaced entry's hits carry over. With `absent`, a live entry that is there already stays, and is
+        returned twice. `history` is (hits, stamp) of an entry that comes from another store. O(1),
+        amortised over the clean-up of what died in `_slots` and the heaps.
+        """
+        entry: Entry[K, V] = Entry()
+        entry.key = key
+        entry.value = value
+        entry.hash = h
+        entry.serial = serial = next(self._serials)
+        entry.size = size
+        entry.weight = weight
+        entry.cost = cost
+        if history is None:
+            first = self._gain
+            entry.stamp = clock.now
+        else:
+            first, entry.stamp = history
+        entry.deadline = deadline
+        slot = (serial,)
+        linked = False
+        while True:
+            bucket = self._table.get(h)
+            old: Entry[K, V] | None = None
+            fresh: Any = entry
+            entry.hits = first
+            if bucket is not None:
+                old = _match(bucket, key)
+                if old is None:
+                    fresh = (bucket, entry) if type(bucket) is Entry else (*bucket, entry)
+                else:
+                    if old.deadline is not None and self._alive(old) is None:
+                        continue
+                    if absent:
+                        return old, old
+                    entry.hits = old.hits
+                    if bucket is not old:
+                        fresh = tuple([entry if other is old else other for other in bucket])
+            with self._lock:
+                table = self._table
+                if (h in table and table[h] is bucket) if bucket is not None else h not in table:
+                    # What may run out of memory comes first, and is harmless alone: a slot whose serial is
+                    # unknown is a dead one, and an entry that nobody can look up is taken out again.
+                    entries = self._entries
+                    slots = self._slots
+                    slots += slot
+                    entries[serial] = entry
+                    try:
+                        table[h] = fresh
+                    except BaseException:
+                        del entries[serial]
+                        raise
+                    if old is None:
+                        self.nbytes += size
+                        self._weight += weight
+                    else:
+                        del entries[old.serial]
+                        self.nbytes += size - old.size
+                        self._weight += weight - old.weight
+                    if cost is not None:
+                        self._cost_total += cost
+                        self._cost_count += 1
+                    linked = True
+            if linked:
+                self._linked(entry)
+                return entry, old
+
+    def _unlink(self, entry: Entry[K, V]) -> bool:
+        """Remove `entry`; return whether it was still linked. Runs no foreign code. O(1)."""
+        h = entry.hash
+        while True:
+            bucket = self._table.get(h)
+            rest: Any = None
+            if bucket is not entry:
+                if bucket is None or type(bucket) is Entry:
+                    return False
+                rest = tuple([other for other in bucket if other is not entry])
+                if len(rest) == len(bucket):
+                    return False
+                if len(rest) == 1:
+                    rest = rest[0]
+            with self._lock:
+                table = self._table
+                if h in table and table[h] is bucket:
+                    if rest is None:
+                        del table[h]
+                    else:
+                        table[h] = rest
+                    entries = self._entries
+                    del entries[entry.serial]
+                    self.nbytes -= entry.size
+                    self._weight -= entry.weight
+                    return True
+
+    def _take(self, key: object, h: int) -> Entry[K, V] | None:
+        """Remove and return the live entry of `key`, whose hash is `h`; None if there is none. O(1)."""
+        while True:
+            entry = self._seek(key, h)
+            if entry is None or self._unlink(entry):
+                return entry
+
+    def _resize(self, entry: Entry[K, V], size: int) -> bool:
+        """Give `entry` a new size in bytes; return whether it was still linked. O(1)."""
+        serial = entry.serial
+        with self._lock:
+            entries = self._entries
+            if serial in entries and entries[serial] is entry:
+                self.nbytes += size - entry.size
+                entry.size = size
+                return True
+        return False
+
+    def _drain(self) -> list[Entry[K, V]]:
+        """Remove and return everything, in one commit. O(1), and O(n) in C for the list."""
+        table: dict[int, Any] = {}
+        entries = self._empty()
+        slots: list[int] = []
+        due = LazyHeap(self._lock)
+        with self._lock:
+            old = self._entries
+            self._table = table
+            self._entries = entries
+            self._slots = slots
+            self._due = due
+            self._unordered = False
+            self.nbytes = 0
+            self._weight = 0
+        return list(old.values())
+
+    def _empty(self) -> dict[int, Entry[K, V]]:
+        return {}
+
+    def _renew_lock(self) -> None:
+        """Forget a lock that a thread of the parent process may hold."""
+        self._lock = self._due.lock = threading.RLock()
+
+    def _linked(self, entry: Entry[K, V]) -> None:
+        """Enter a new entry in the heaps, and forget the dead where they outnumber the living."""
+        if entry.deadline is not None:
+            when = moment(entry.deadline)
+            if when is None:
+                self._unordered = True
+            else:
+                self._due.push(when, entry.serial)
+        if len(self._slots) > 2 * len(self._entries) + 64:
+            self._tidy()
+
+    def _tidy(self) -> None:
+        """Forget the dead. O(n), after n removals."""
+        with self._lock:
+            self._slots[:] = self._entries  # one instruction: nothing can be linked halfway through
+        if self._due.items:
+            self._due.rebuild(self._moments)
+
+    def _moments(self) -> Iterator[tuple[float, int]]:
+        for entry in self._snapshot():
+            when = None if entry.deadline is None else moment(entry.deadline)
+            if when is not None:
+                yield when, entry.serial
+
+
+def chain_of(bucket: Any) -> tuple[Entry[Any, Any], ...]:
+    """Return a bucket's entries as a tuple."""
+    single = type(bucket) is not tuple
+    chain: tuple[Entry[Any, Any], ...] = (bucket,) if single else bucket
+    return chain
+
+
+def _match(bucket: Any, key: object) -> Entry[Any, Any] | None:
+    """Return the entry of `key` in a bucket. Runs the keys' ``==``, as a dict would: stored key first."""
+    for entry in chain_of(bucket):
+        if entry.key is key or entry.key == key:
+            return entry
+    return None
+
+
+# A fork may come while another thread is inside a critical section; its state is whole (see above), but
+# nobody in the child will ever release its lock. Tables have no hash, so they are remembered by id.
+_tables: dict[int, weakref.ref[Table[Any, Any]]] = {}
+
+
+def _remember(table: Table[Any, Any]) -> None:
+    ident = id(table)
+    _tables[ident] = weakref.ref(table, partial(_forget, _tables, ident))
+
+
+def _forget(tables: dict[int, weakref.ref[Table[Any, Any]]], ident: int, _: object) -> None:
+    # The dict comes as an argument because at interpreter exit a table may outlive this module's globals.
+    tables.pop(ident, None)
+
+
+def _renew_locks() -> None:
+    for ref in list(_tables.values()):
+        table = ref()
+        if table is not None:
+            table._renew_lock()  # pyright: ignore[reportPrivateUsage]
+
+
+os.register_at_fork(after_in_child=_renew_locks)

@@ -1,0 +1,74 @@
+"""All caches under one roof: a test that takes `kind` runs for every policy and store implementation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from ebbcache.caches import Cache, DensityCache, LFUCache, LRUCache, TTLCache
+from ebbcache.clock import clock
+from ebbcache.store import IMPLEMENTATION
+
+
+class Timer:
+    """Time that a test sets."""
+
+    def __init__(self, now: float = 1000.0) -> None:
+        self.now = now
+        self.asked = 0
+
+    def __call__(self) -> float:
+        self.asked += 1
+        return self.now
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One cache class, and how to make it without naming the arguments that only it needs."""
+
+    cls: type[Cache[Any, Any]]
+    required: dict[str, Any]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Cache[Any, Any]:
+        kwargs.setdefault("register", False)
+        if args:
+            kwargs["maxsize"] = args[0]
+        return self.cls(**self.required, **kwargs)
+
+    def subclass(self, **namespace: Any) -> Kind:
+        return Kind(type(f"My{self.cls.__name__}", (self.cls,), namespace), self.required)
+
+
+KINDS = {
+    "LRU": Kind(LRUCache, {}),
+    "LFU": Kind(LFUCache, {}),
+    "TTL": Kind(TTLCache, {"ttl": 3600.0}),
+    "Density": Kind(DensityCache, {}),
+}
+
+
+@pytest.fixture(params=[pytest.param(kind, id=f"{IMPLEMENTATION}-{name}") for name, kind in KINDS.items()])
+def kind(request: pytest.FixtureRequest) -> Kind:
+    return request.param  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def timer() -> Timer:
+    return Timer()
+
+
+@pytest.fixture
+def played_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Let the test say what the shared clock shows: `played_clock(seconds)` moves it forward."""
+    timer = Timer()
+    monkeypatch.setattr(clock, "timer", timer)
+    clock.tick()
+
+    def move(seconds: float) -> None:
+        timer.now += seconds
+        clock.tick()
+
+    return move

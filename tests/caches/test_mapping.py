@@ -1,0 +1,74 @@
+"""CPython's own tests of mappings, on every cache; only `test_repr` differs, for our repr names the
+class."""
+
+from __future__ import annotations
+
+from typing import Any
+from unittest import mock
+
+import pytest
+from test import mapping_tests
+
+from ebbcache.caches import DensityCache, LFUCache, LRUCache, TTLCache
+from ebbcache.clock import clock
+
+
+class MappingTests(mapping_tests.TestHashMappingProtocol):
+    type2test: Any = None
+
+    def setUp(self) -> None:
+        # One test compares what two caches of equal contents give up; value density depends on ages.
+        stopped = mock.patch.object(clock, "timer", return_value=clock.now)
+        stopped.start()
+        self.addCleanup(stopped.stop)
+
+    def test_repr(self) -> None:
+        d = self._empty_mapping()
+        name = type(d).__name__
+        assert repr(d) == f"{name}({{}})"
+        d[1] = 2
+        assert repr(d) == f"{name}({{1: 2}})"
+        d = self._empty_mapping()
+        d[1] = d
+        assert repr(d) == f"{name}({{1: ...}})"
+
+        class BadReprError(Exception):
+            pass
+
+        class BadRepr:
+            def __repr__(self) -> str:
+                raise BadReprError
+
+        d = self._full_mapping({1: BadRepr()})
+        with pytest.raises(BadReprError):
+            repr(d)
+
+
+def _filled(cls: Any, **required: Any) -> Any:
+    """Return a subclass whose constructor takes what dict's takes."""
+
+    class Filled(cls):  # type: ignore[misc]
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(**required, register=False)
+            self.update(*args, **kwargs)
+
+    return Filled
+
+
+class TestLRU(MappingTests):
+    type2test = _filled(LRUCache)
+
+
+class TestLFU(MappingTests):
+    type2test = _filled(LFUCache)
+
+
+class TestTTL(MappingTests):
+    type2test = _filled(TTLCache, ttl=3600)
+
+
+class TestDensity(MappingTests):
+    type2test = _filled(DensityCache)
+
+
+del MappingTests
