@@ -154,10 +154,12 @@ class LFUStore(Store[K, V]):
         super()._linked(entry)
         self._ranks.push(entry.hits, entry.serial)
         accesses = self.hits + self.misses
-        if accesses >= self._age_at:
-            if self._age_at:
+        left = self._age_at - accesses
+        half_life = HALF_LIFE * len(self._entries)
+        if left <= 0 or left > half_life:  # the latter: counters were reset, or the store shrank
+            self._age_at = accesses + half_life
+            if left <= 0 and accesses:
                 self._age()
-            self._age_at = accesses + HALF_LIFE * len(self._entries)
 
     def _tidy(self) -> None:
         super()._tidy()

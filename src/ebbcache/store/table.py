@@ -25,7 +25,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, MutableMapping
 from functools import partial
-from typing import Any, ClassVar, TypeVar, overload
+from typing import Any, ClassVar, TypeVar, cast, overload
 
 from ebbcache.clock import clock
 from ebbcache.store.entry import Entry, K, V
@@ -387,8 +387,9 @@ class Table(MutableMapping[K, V]):
 
 def chain_of(bucket: Any) -> tuple[Entry[Any, Any], ...]:
     """Return a bucket's entries as a tuple."""
-    single = type(bucket) is not tuple
-    chain: tuple[Entry[Any, Any], ...] = (bucket,) if single else bucket
+    if isinstance(bucket, Entry):
+        return (cast("Any", bucket),)
+    chain: tuple[Entry[Any, Any], ...] = bucket
     return chain
 
 
