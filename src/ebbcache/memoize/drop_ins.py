@@ -20,7 +20,6 @@ from ebbcache.memoize.callkeys import plain_key, typed_key
 from ebbcache.memoize.options import full_name
 from ebbcache.memoize.protocols import CachedFunction
 from ebbcache.memoize.wrapping import MISSING, administer
-from ebbcache.store import Entry
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -104,7 +103,6 @@ def _remember(func: Callable[..., Any], maxsize: int | None, typed: bool) -> Any
         raise TypeError(f"lru_cache and cache decorate a function, not {func!r}")
     memory = _HashedOnce(maxsize, name=full_name(func))
     get, look, store = memory.get, memory.look, memory.store
-    pure = _PURE.issuperset
     busy: set[int] = set()
 
     def key_of(*args: Any, **kwargs: Any) -> Any:
@@ -115,17 +113,22 @@ def _remember(func: Callable[..., Any], maxsize: int | None, typed: bool) -> Any
         return plain_key(*args, **kwargs)
 
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        key: Any = args
-        if not kwargs and not typed and pure(map(type, args)):
-            if _len(args) == 1 and type(args[0]) in _FAST:
-                key = args[0]
-            value = get(key, MISSING)
-            h = None
-        else:
-            if kwargs or typed:
-                key = key_of(*args, **kwargs)
+        h = None
+        if kwargs or typed:
+            key = key_of(*args, **kwargs)
             h = hash(key)
             value = look(key, h)
+        else:
+            key = args
+            for arg in args:
+                if type(arg) not in _PURE:
+                    h = hash(key)
+                    value = look(key, h)
+                    break
+            else:
+                if _len(args) == 1 and type(args[0]) in _FAST:
+                    key = args[0]
+                value = get(key, MISSING)
         if value is MISSING:
             began = perf_counter()
             value = func(*args, **kwargs)

@@ -17,11 +17,10 @@ from ebbcache.memoize.wrapping import wrap
 
 P = ParamSpec("P")
 R = TypeVar("R")
-S = TypeVar("S")
 
 
 @overload
-def cachedmethod(method: Callable[Concatenate[S, P], R], /) -> CachedMethod[S, P, R]: ...
+def cachedmethod(method: Callable[Concatenate[Any, P], R], /) -> CachedMethod[P, R]: ...
 @overload
 def cachedmethod(
     method: None = None,
@@ -35,7 +34,7 @@ def cachedmethod(
     typed: bool = False,
     name: str | None = None,
     sizeof: Callable[[Any, Any], int] | None = None,
-) -> Callable[[Callable[Concatenate[S, P], R]], CachedMethod[S, P, R]]: ...
+) -> Callable[[Callable[Concatenate[Any, P], R]], CachedMethod[P, R]]: ...
 def cachedmethod(
     method: Any = None,
     /,
@@ -96,7 +95,7 @@ def cachedmethod(
         sizeof=sizeof,
     )
 
-    def decorate(method: Callable[Concatenate[S, P], R]) -> CachedMethod[S, P, R]:
-        return cast("CachedMethod[S, P, R]", wrap(method, options, method=True))
+    def decorate(method: Callable[Concatenate[Any, P], R]) -> CachedMethod[P, R]:
+        return cast("CachedMethod[P, R]", wrap(method, options, method=True))
 
     return decorate if method is None else decorate(method)

@@ -16,7 +16,6 @@ P = ParamSpec("P")
 Q = ParamSpec("Q")
 R_co = TypeVar("R_co", covariant=True)
 S = TypeVar("S")
-S_contra = TypeVar("S_contra", contravariant=True)
 
 
 class CacheInfo(NamedTuple):
@@ -73,12 +72,19 @@ class CachedFunction(Protocol[P, R_co]):
         """Say whether a call would be answered from the cache; counts neither hit nor miss."""
         ...
 
+    # Seen through the class: any parameters, for under @classmethod the first one is bound by then.
     @overload
-    def __get__(self, instance: None, owner: type, /) -> CachedFunction[P, R_co]: ...
+    def __get__(self, instance: None, owner: type, /) -> CachedFunction[..., R_co]: ...
     @overload
     def __get__(
         self: CachedFunction[Concatenate[S, Q], R_co], instance: S, owner: type | None = None, /
     ) -> BoundCached[Q, R_co]: ...
+    @overload  # under @classmethod
+    def __get__(
+        self: CachedFunction[Concatenate[type[S], Q], R_co], instance: S, owner: type | None = None, /
+    ) -> BoundCached[Q, R_co]: ...
+    @overload  # under @staticmethod
+    def __get__(self, instance: object, owner: type | None = None, /) -> CachedFunction[P, R_co]: ...
 
 
 class BoundCached(Protocol[P, R_co]):
@@ -116,15 +122,18 @@ class BoundCached(Protocol[P, R_co]):
         ...
 
 
-class CachedMethod(Protocol[S_contra, P, R_co]):
-    """A method decorated by `cachedmethod`, as its class has it."""
+class CachedMethod(Protocol[P, R_co]):
+    """A method decorated by `cachedmethod`, as its class has it; `P` are the parameters after the instance.
+
+    The instance is of any type, so that a subclass may override the method.
+    """
 
     __name__: str
     __qualname__: str
     __doc__: str | None
 
     @property
-    def __wrapped__(self) -> Callable[Concatenate[S_contra, P], R_co]:
+    def __wrapped__(self) -> Callable[Concatenate[Any, P], R_co]:
         """The method itself: calling it goes past the cache."""
         ...
 
@@ -133,7 +142,7 @@ class CachedMethod(Protocol[S_contra, P, R_co]):
         """The cache that all instances share."""
         ...
 
-    def __call__(self, instance: S_contra, /, *args: P.args, **kwargs: P.kwargs) -> R_co:
+    def __call__(self, instance: Any, /, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Answer from the cache, or call and remember."""
         ...
 
@@ -141,7 +150,7 @@ class CachedMethod(Protocol[S_contra, P, R_co]):
         """Count of hits, misses and entries of all instances."""
         ...
 
-    def cache_clear(self, instance: S_contra | None = None, /) -> None:
+    def cache_clear(self, instance: Any = None, /) -> None:
         """Drop the entries of one instance; without one, of all of them, and start counting anew."""
         ...
 
@@ -149,18 +158,18 @@ class CachedMethod(Protocol[S_contra, P, R_co]):
         """Answer the options that the method was decorated with."""
         ...
 
-    def cache_invalidate(self, instance: S_contra, /, *args: P.args, **kwargs: P.kwargs) -> bool:
+    def cache_invalidate(self, instance: Any, /, *args: P.args, **kwargs: P.kwargs) -> bool:
         """Drop the entry of one call on an instance; say whether there was one."""
         ...
 
-    def cache_contains(self, instance: S_contra, /, *args: P.args, **kwargs: P.kwargs) -> bool:
+    def cache_contains(self, instance: Any, /, *args: P.args, **kwargs: P.kwargs) -> bool:
         """Say whether a call on an instance would be answered from the cache."""
         ...
 
     @overload
-    def __get__(self, instance: None, owner: type, /) -> CachedMethod[S_contra, P, R_co]: ...
+    def __get__(self, instance: None, owner: type, /) -> CachedMethod[P, R_co]: ...
     @overload
-    def __get__(self, instance: S_contra, owner: type | None = None, /) -> BoundCached[P, R_co]: ...
+    def __get__(self, instance: Any, owner: type | None = None, /) -> BoundCached[P, R_co]: ...
 
 
 class MappedFunction(Protocol[P, R_co]):
