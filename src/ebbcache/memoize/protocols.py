@@ -31,7 +31,8 @@ class CacheInfo(NamedTuple):
     """The entries it holds."""
 
 
-class CachedFunction(Protocol[P, R_co]):
+# mypy tries variance through the overloads of __get__, whose self types it erases.
+class CachedFunction(Protocol[P, R_co]):  # type: ignore[misc]
     """A function decorated by `cached`, `lru_cache` or `cache`."""
 
     __name__: str
