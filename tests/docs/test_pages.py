@@ -27,7 +27,8 @@ def _rooms() -> list[set[str]]:
 
 def _room_of(path: Path) -> str:
     part = path.relative_to(SOURCE).parts[0].removesuffix(".py")
-    return "caches" if part in {"_cache", "_mapping", "_views"} else part
+    # Files with an underscore are what `caches` is made of.
+    return "caches" if part.startswith("_") and not part.startswith("__") else part
 
 
 def _imports(path: Path) -> set[str]:
