@@ -57,7 +57,7 @@ def _held() -> int:
 def freed(
     make: Callable[[int], Any], size: Callable[[Any], int], copies: int = COPIES
 ) -> tuple[float, float]:
-    """Return the bytes that dropping a value made by `make` really frees, and what `size` said of it, on average."""
+    """Return the bytes that dropping a value of `make` frees, and what `size` said of it, on average."""
     for i in range(copies):  # classes, caches and free lists settle
         size(make(i))
     gc.collect()
@@ -208,7 +208,7 @@ def document(i: int) -> Any:
 def grown_list(i: int) -> list[float]:
     out: list[float] = []
     for n in range(100):
-        out.append(n + i / 7)  # noqa: PERF401: appending leaves room to spare
+        out.append(n + i / 7)  # noqa: PERF401 (appending leaves room to spare)
     return out
 
 
@@ -424,9 +424,10 @@ def main(only: str = "") -> None:
     for name in tools:
         spent_all = times[name]
         print(
-            f"{name:12} within 5% (or 32 bytes): {score[name]['5%']}, within 25%: {score[name]['25%']}, failed:"
-            f" {score[name]['failed']}, of {len(KINDS)}; us: median {statistics.median(spent_all):.1f}, geometric"
-            f" mean {statistics.geometric_mean(spent_all):.1f}"
+            f"{name:12} of {len(spent_all)}: within 5% (or 32 bytes) {score[name]['5%']},"
+            f" within 25% {score[name]['25%']}, failed {score[name]['failed']}; microseconds:"
+            f" median {statistics.median(spent_all):.1f},"
+            f" geometric mean {statistics.geometric_mean(spent_all):.1f}"
         )
 
 

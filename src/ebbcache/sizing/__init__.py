@@ -43,11 +43,12 @@ def sizeof(obj: object, *, exact: bool = False, budget: int = BUDGET) -> int:
     sized.
 
     Counted are blocks as allocators cut them (a float is 32 bytes, not 24), over-allocation as it is now,
-    collector headers, attributes, array buffers. What is shared is not: classes, modules, functions,
-    code, enum members and loggers; what has more than one reference from outside `obj` (one may be the
-    variable in which the caller built it), with all it reaches; the base of a view, if anybody else holds
-    it. A str, bytes or number with several references counts by the share of them that comes from `obj`.
-    `obj` itself always counts.
+    collector headers, attributes, array buffers. Not counted is what is shared: classes, modules,
+    functions, code, enum members and loggers; whatever has more than two references from outside `obj`
+    (so many may be variables and arguments that are gone soon), with all it reaches; the base of a view if
+    anybody else holds it. A str, bytes or number that has more than three references from outside is
+    charged by its share. `obj` itself always counts. Where a part of a megabyte or more is referred to
+    once or twice from outside, only the first value sized with it is charged.
 
     How a type is measured is decided by the first of these that fits:
 

@@ -93,6 +93,7 @@ _FOREIGN: Final[dict[tuple[object, str], Callable[[type], Expand]]] = {
 }
 """By module and name, so that nothing is imported to recognise what a program does not use."""
 
+_REMEMBERED: Final = 1024
 _C_METHODS: Final = (types.MethodDescriptorType, types.WrapperDescriptorType)
 _C_FIELDS: Final = (types.GetSetDescriptorType, types.MemberDescriptorType)
 
@@ -160,7 +161,7 @@ def _nothing(obj: object, cap: float) -> Expanded:
 class Table:
     """The kinds of all types met so far, under one set of registered sizers (which never changes)."""
 
-    __slots__ = ("_kinds", "_sizers", "_watches", "free", "leaves")
+    __slots__ = ("_charged", "_kinds", "_shared", "_sizers", "_watches", "free", "leaves")
 
     def __init__(self, sizers: dict[int, tuple[type, Sizer]]) -> None:
         self._sizers = sizers
@@ -170,6 +171,33 @@ class Table:
         """Ids of types whose objects are one block, `sys.getsizeof` bytes large, with no references."""
         self.free = {id(cls) for cls in _FREE if self._sizer(cls) is None}
         """Ids of types whose objects count nothing."""
+
+        self._shared: dict[int, tuple[int, float]] = {}
+        self._charged: dict[int, tuple[int, int]] = {}
+
+    # Hints from one walk to the next about parts that values share. They hold ids, not references: should
+    # an id be used again, an object of the same type is taken for another, and some bytes are not charged.
+
+    def note(self, obj: object, *, shared: float) -> None:
+        """Remember that `obj` had that many references from outside the value it was met in."""
+        if len(self._shared) >= _REMEMBERED:
+            self._shared.clear()
+        self._shared[id(obj)] = (id(class_of(obj)), shared)
+
+    def shared_before(self, obj: object) -> float:
+        """Return what was noted of `obj`, or 0."""
+        kind, shared = self._shared.get(id(obj), (0, 0.0))
+        return shared if kind == id(class_of(obj)) else 0.0
+
+    def charged_to_another(self, obj: object, root: object) -> bool:
+        """Return whether `obj` was charged to a value other than `root` before. If not, it now is to `root`."""
+        if len(self._charged) >= _REMEMBERED:
+            self._charged.clear()
+        kind, payer = self._charged.setdefault(id(obj), (id(class_of(obj)), id(root)))
+        if kind == id(class_of(obj)):
+            return payer != id(root)
+        self._charged[id(obj)] = (id(class_of(obj)), id(root))
+        return False
 
     def with_sizer(self, cls: type, sizer: Sizer) -> Table:
         """Return a new table in which `sizer` also serves `cls` and its subclasses."""

@@ -17,7 +17,7 @@ import sys
 import types
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import compress, islice
 from typing import Any, Final, TypeAlias
 
 from .chunks import chunk, malloc_chunk
@@ -56,6 +56,7 @@ _GC_HEADER: Final = sys.getsizeof([]) - [].__sizeof__()
 _EMPTY: Final = 24 if sys.version_info < (3, 12) else 16  # an instance without slots; 3.11 adds a weakref
 _DICT: Final = dict.__basicsize__
 _TABLE: Final = {"": None}.__sizeof__() - _DICT
+_REACH: Final = 1 << 16
 _LIST: Final = list.__basicsize__
 _SET: Final = set.__basicsize__
 _DEQUE: Final = deque.__basicsize__
@@ -119,12 +120,17 @@ def read_dict(obj: dict[Any, Any], cap: float) -> Expanded:
         kids = [*obj]
         kids += obj.values()
         return own, kids, 1
-    length = len(obj)
-    step = -(-length // few(cap))
-    kids = [*islice(obj, 0, None, step)]
-    times = length / len(kids)
-    kids += islice(obj.values(), 0, None, step)
-    return own, kids, times
+    # An entry is reached only by passing those before it, so of a very large dict look at both ends.
+    reach = min(len(obj), _REACH)
+    mask = bytearray(reach)
+    for place in scatter(reach, few(cap)):
+        mask[place] = 1
+    kids = [*compress(obj, mask)]
+    kids += compress(obj.values(), mask)
+    if reach < len(obj):
+        kids += compress(reversed(obj), mask)
+        kids += compress(reversed(obj.values()), mask)
+    return own, kids, 2 * len(obj) / len(kids)
 
 
 def read_set(obj: set[Any] | frozenset[Any], cap: float) -> Expanded:

@@ -11,8 +11,11 @@ most about as many again are looked at, scattered, and stand for the rest.
 from __future__ import annotations
 
 import gc
+import operator
 import sys
+from bisect import bisect
 from collections import Counter
+from itertools import accumulate
 from sys import getrefcount, getsizeof
 from typing import Any, Final
 
@@ -20,11 +23,20 @@ from .chunks import ROUNDED, SMALL, chunk
 from .kinds import Kind, Table
 from .layout import Expanded, class_of, fixed, number_of_bytes, scatter, thinned
 
-SLACK: Final = 1
+SLACK: Final = 2
 """References from outside that a part of a value may have and still be charged to it.
 
-The variable in which a caller built the part is still there when the value is sized, and gone soon after.
+The variable in which a caller built the part, or the tuple of arguments it came in, is still there when the
+value is sized, and gone soon after.
 """
+
+LEAF_SLACK: Final = 3
+"""The same for leaves, of which a program passes more around and loses less by charging one too many."""
+
+_LARGE: Final = 1 << 20
+
+_SIZED: Final = {id(list): 1, id(tuple): 1, id(set): 1, id(frozenset): 1, id(dict): 2}
+"""How many objects an item of these is."""
 
 _MANY: Final = 16
 """Objects from which on it pays to try and read them all at once."""
@@ -36,14 +48,17 @@ _CROWD: Final = 4096
 class Top:
     """An object with several references, and the tree below it."""
 
-    __slots__ = ("common", "count", "kept", "nbytes", "obj", "slack", "uses")
+    __slots__ = ("common", "count", "kept", "nbytes", "obj", "seen", "slack", "uses")
 
     def __init__(self, obj: Any, slack: int) -> None:
         self.obj = obj
         self.slack = slack
-        self.count = 0.0  # references to it from inside the value
+        self.seen = 0  # references to it that the walk met
+        self.count = 0.0  # references to it from inside the value, so many as those stand for
         self.nbytes: float | None = None  # of its tree; None: not walked
-        self.uses: list[Top] = []
+        self.uses: list[
+            int
+        ] = []  # ids of the tops its tree refers to; tops in cycles would outlive the walk
         self.common: list[tuple[list[Any], float]] = []  # leaves with several references, and their weight
         self.kept = False  # by something outside the value
 
@@ -102,12 +117,11 @@ class Walk:
     """One walk over one value. `budget` is the number of objects to look at, None: all."""
 
     def __init__(self, table: Table, budget: int | None) -> None:
+        limit = sys.maxsize if budget is None else budget
         self._table = table
-        self._left: float = sys.maxsize if budget is None else budget
-        self._quota = (
-            sys.maxsize if budget is None else max(64, budget // 8)
-        )  # a level's, once that is spent
-        self._last = -budget if budget is not None else 0  # what `_left` may fall to
+        self._left: float = limit
+        self._last = -limit  # what `_left` may come down to: once it is spent, samples take as much again
+        self._quota = max(64, limit // 8)  # for one level, once the budget is spent
         self._tops: dict[int, Top] = {}
         self._queue: list[Top] = []
         self._sampled = False
@@ -116,25 +130,30 @@ class Walk:
         """Return the bytes that would be freed with `root`."""
         top = Top(root, 0)
         self._tops[id(root)] = top
-        top.nbytes = self._tree(top)
+        top.nbytes = self._tree(top, 1)
         if self._queue:
             self._settle()
         elif not top.common:
-            return int(top.nbytes)
-        return int(self._sum(top))
+            return round(top.nbytes)
+        return round(self._sum(top))
 
     def _refer(self, user: Top, obj: Any, weight: float, slack: int) -> None:
         """Note a reference from the tree of `user`."""
-        top = self._tops.get(id(obj))
+        key = id(obj)
+        top = self._tops.get(key)
         if top is None:
-            top = self._tops[id(obj)] = Top(obj, slack)
+            top = self._tops[key] = Top(obj, slack)
             self._queue.append(top)
         top.count += weight
-        if not (user.uses and user.uses[-1] is top):
-            user.uses.append(top)
+        top.seen += 1
+        if not (user.uses and user.uses[-1] == key):
+            user.uses.append(key)
 
-    def _tree(self, top: Top) -> float:
-        """Return the bytes of what only `top` holds, itself included, and note what it shares."""
+    def _tree(self, top: Top, scale: float) -> float:
+        """Return the bytes of what only `top` holds, itself included, and note what it shares.
+
+        `scale` is how many others like it `top` stands for; what it shares stands for as many.
+        """
         kind_of = self._table.kind
         free = self._table.free
         leaves = self._table.leaves
@@ -146,7 +165,7 @@ class Walk:
                 for obj in batch:
                     kind = kind_of(obj)
                     if kind.claim is not None and obj is not top.obj:
-                        self._refer(top, obj, weight, SLACK)
+                        self._refer(top, obj, weight * scale, SLACK)
                         continue
                     left = self._left
                     try:
@@ -164,7 +183,7 @@ class Walk:
                         heavy *= times
                     if kind.view:
                         for kid in kids:
-                            self._refer(top, kid, heavy, 0)
+                            self._refer(top, kid, heavy * scale, 0)
                         continue
                     if count >= _MANY and (size := _leaves_only(kids, leaves)):
                         total += size * heavy
@@ -186,39 +205,65 @@ class Walk:
                         elif getrefcount(kid) == _IN_LOOP:
                             inner.append(kid)
                         else:
-                            self._refer(top, kid, heavy, SLACK)
+                            self._refer(top, kid, heavy * scale, SLACK)
                     total += size * heavy
                     if inner:
                         below.append((inner, heavy))
                     if common:
-                        top.common.append((common, heavy))
+                        top.common.append((common, heavy * scale))
             level = self._thin(below) if below else below
         kind = kind_of(top.obj)
         return total if kind.claim is None else max(total, self._claimed(kind, top.obj))
 
     def _thin(self, level: list[tuple[list[Any], float]]) -> list[tuple[list[Any], float]]:
-        """Return `level`, or some objects of it in the place of all if to look at all costs too much."""
+        """Return `level`, or some objects of it in the place of all if to look at all costs too much.
+
+        Long containers are likelier to be drawn, and stand for fewer; the longest stand for themselves.
+        """
         width = sum([len(batch) for batch, _ in level])
-        if width * 1000 < self._left:
+        if width * 64 < self._left:
             return level
         if self._left <= self._last:
             return []
-        if width <= 16:
-            return level
         flat = [(obj, weight) for batch, weight in level for obj in batch]
-        probes = [flat[i][0] for i in scatter(width, 16)]
-        cost = sum(self._cost(obj) for obj in probes) / len(probes)
-        if width * cost <= self._left:
+        costs = self._costs([obj for obj, _ in flat])
+        if sum(costs) <= self._left:
             return level
-        count = max(16, int(max(self._left / 2, self._quota) / cost))
+        room = max(self._left * 0.75, self._quota)
+        # An object is drawn in proportion to its cost, and then costs as much: hence the squares.
+        count = max(16, int(room * sum(costs) / sum(map(operator.mul, costs, costs))))
         if count >= width:
             return level
         self._sampled = True
-        times = width / count
-        return [([obj], weight * times) for obj, weight in (flat[i] for i in scatter(width, count))]
+        step = sum(costs) / count
+        thin = [([obj], weight) for (obj, weight), cost in zip(flat, costs, strict=True) if cost >= step]
+        rest = [(item, cost) for item, cost in zip(flat, costs, strict=True) if cost < step]
+        if rest:
+            ends = [*accumulate(cost for _, cost in rest)]
+            draws = max(1, round(ends[-1] / step))
+            for place in scatter(int(ends[-1] * 16), draws):
+                (obj, weight), cost = rest[bisect(ends, place / 16)]
+                thin.append(([obj], weight * ends[-1] / draws / cost))
+        return thin
+
+    def _costs(self, level: list[Any]) -> list[float]:
+        """Return how many objects `_tree` will about look at to read each of `level`."""
+        costs = [0.0] * len(level)
+        others: list[int] = []
+        for place, obj in enumerate(level):
+            factor = _SIZED.get(id(class_of(obj)))
+            if factor is None:
+                others.append(place)
+            else:
+                costs[place] = factor * len(obj) + 1.0
+        if others:
+            probes = [others[i] for i in scatter(len(others), min(16, len(others)))]
+            typical = sum(self._cost(level[place]) for place in probes) / len(probes)
+            for place in others:
+                costs[place] = typical
+        return costs
 
     def _cost(self, obj: Any) -> int:
-        """Return how many objects `_tree` looks at to read `obj`."""
         try:
             return len(self._table.kind(obj).read(obj, self._quota)[1]) + 1
         except Exception:
@@ -238,24 +283,59 @@ class Walk:
             return 0
 
     def _settle(self) -> None:
-        """Walk the trees of all tops but those that are surely shared."""
+        """Walk the trees of all tops but those that are surely shared, or of some of each round's."""
         doubtful: list[Top] = []
-        while True:
-            while self._queue:
-                top = self._queue.pop()
-                if self._outside(top) > 0:
-                    doubtful.append(top)
-                elif self._left > self._last:
-                    top.nbytes = self._tree(top)
-            # The references missing for the doubtful ones can only come from their own trees. To find n of
-            # them takes n looks at least.
-            hopeful = [top for top in doubtful if self._outside(top) < self._left]
-            if not hopeful or self._left <= 0:
-                return
-            doubtful.clear()
-            for top in sorted(hopeful, key=self._outside):
-                if self._left > 0:
-                    top.nbytes = self._tree(top)
+        walked, spent = 1, 8.0
+        while self._left > self._last:
+            ready: list[Top] = []
+            for top in self._queue:
+                (doubtful if self._outside(top) > 0 else ready).append(top)
+            if not ready:
+                # The references missing for the doubtful ones can only come from their own trees, and to
+                # find n of them takes n looks at least.
+                ready = [top for top in doubtful if self._worth_a_try(top)]
+                if not ready:
+                    return
+                doubtful = []
+            self._queue = []
+            for top in self._draw(ready, spent / walked):
+                before = self._left
+                top.nbytes = self._tree(top, self._stands_for(top, at_start=True))
+                walked += 1
+                spent += before - self._left
+                if self._left <= self._last:
+                    break
+
+    def _worth_a_try(self, top: Top) -> bool:
+        """Return whether the references missing for `top` may turn up in its own tree."""
+        outside = self._outside(top)
+        return outside < self._left and not outside > self._table.shared_before(top.obj) / 2 > 0
+
+    def _draw(self, tops: list[Top], cost: float) -> list[Top]:
+        """Return `tops`, or some if to walk all costs too much; these then stand for the others too."""
+        count = max(16, int(max(self._left * 0.75, self._quota) / cost))
+        if len(tops) * cost <= self._left or count >= len(tops):
+            return tops
+        self._sampled = True
+        drawn = [tops[i] for i in scatter(len(tops), count)]
+        for top in tops:
+            top.nbytes = 0.0
+        for top in drawn:
+            top.count *= len(tops) / count
+        return drawn
+
+    def _stands_for(self, top: Top, *, at_start: bool = False) -> float:
+        """Return for how many tops `top` stands.
+
+        If samples make it more references than it has, then it is one of as many times more. Until its tree
+        is walked the references from there are missing, as a parent's from its children; but if it was met
+        only once, then for every reference that was meant there is one like it.
+        """
+        if not self._sampled:
+            return 1.0
+        if at_start and top.seen == 1:
+            return max(1.0, top.count)
+        return max(1.0, top.count / max(1, top.references()))
 
     def _outside(self, top: Top) -> float:
         """Return how many more references `top` has from outside the value than it may have."""
@@ -266,21 +346,38 @@ class Walk:
     def _sum(self, root: Top) -> float:
         """Return the bytes of all that nothing outside keeps alive."""
         tops = [top for top in self._tops.values() if top is not root]
-        kept = [top for top in tops if self._outside(top) > 0]
-        for top in kept:
-            top.kept = True
-        while kept:
-            for used in kept.pop().uses:
-                if not used.kept and used is not root:
-                    used.kept = True
-                    kept.append(used)
-        total = root.nbytes or 0.0
+        shared = [top for top in tops if self._outside(top) > 0]
+        for top in shared:
+            if top.nbytes is not None:  # in vain: do not try that again with every value that refers to it
+                self._table.note(top.obj, shared=self._outside(top))
+        self._keep(root, shared)
+        total = self._total(root, tops)
+        if total >= _LARGE:
+            # A large part that the slack has us charge may still be one that every value refers to. If each
+            # of them were charged with it none might get into a cache, so only the first one is.
+            charged = [top for top in tops if not top.kept and top.references() > top.count]
+            again = [top for top in charged if self._table.charged_to_another(top.obj, root.obj)]
+            if again:
+                self._keep(root, again)
+                total = self._total(root, tops)
+        return total
+
+    def _keep(self, root: Top, tops: list[Top]) -> None:
+        """Mark `tops` as kept by something outside, and all that they reach, but `root`, which is to go."""
+        while tops:
+            top = tops.pop()
+            if top is not root and not top.kept:
+                top.kept = True
+                tops += [self._tops[key] for key in top.uses]
+
+    def _total(self, root: Top, tops: list[Top]) -> float:
+        """Return the bytes of `root` and of the `tops` that are not kept."""
         freed = [top for top in tops if not top.kept]
-        sizes = [top.nbytes for top in freed if top.nbytes is not None]
+        sizes = [top.nbytes for top in freed if top.nbytes]
         typical = sum(sizes) / len(sizes) if sizes else 0.0  # for those that the budget did not reach
+        total = root.nbytes or 0.0
         for top in freed:
-            size = typical if top.nbytes is None else top.nbytes
-            total += size * max(1.0, top.count / max(1, top.references())) if self._sampled else size
+            total += (typical if top.nbytes is None else top.nbytes) * self._stands_for(top)
         return total + self._sum_leaves([root, *freed])
 
     def _sum_leaves(self, tops: list[Top]) -> float:
@@ -299,9 +396,7 @@ class Walk:
         total = 0.0
         for key, count in seen.items():
             references = getrefcount(found[key]) - count - _IN_FOUND
-            share = (count + SLACK) / references
-            if share > 1:
-                share = 1.0
+            share = 1.0 if references - count <= LEAF_SLACK else count / references
             if self._sampled:
                 share = max(share, weights[key] / references)
             total += chunk(getsizeof(found[key])) * share
