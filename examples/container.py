@@ -20,6 +20,7 @@ import itertools
 import json
 import random
 import time
+import zlib
 from typing import Any
 
 import ebbcache
@@ -56,6 +57,12 @@ def requests(seed: int) -> itertools.chain[int]:
     return itertools.chain.from_iterable(batches)
 
 
+def archive() -> bytes:
+    """Return 1 MiB of text, compressed: what the batch job unpacks again and again."""
+    chance = random.Random(0)
+    return zlib.compress(" ".join(chance.choices(WORDS, k=MIB // 5)).encode()[:MIB])
+
+
 class Timeline:
     """What the caches held, all the time, and around each batch job."""
 
@@ -85,6 +92,7 @@ def main() -> None:
     served = failed = 0
     errors: list[str] = []
     batch: list[bytes] = []
+    packed = archive()
     began = time.monotonic()
     due = options.every
     for number in requests(options.seed):
@@ -95,7 +103,8 @@ def main() -> None:
             break
         if t >= due and not batch:
             timeline.bursts.append({"at": round(t, 2), "before": cached})
-            batch = [bytes([piece + 1]) * MIB for piece in range(options.burst)]
+            batch = [zlib.decompress(packed, bufsize=MIB) for _ in range(options.burst)]
+            timeline.bursts[-1]["took"] = round(time.monotonic() - began - t, 3)
             due = t + options.hold
         elif t >= due:
             timeline.bursts[-1] |= {"until": round(t, 2), "during": cached}

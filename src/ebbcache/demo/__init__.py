@@ -28,7 +28,7 @@ MISSING_MATPLOTLIB = "no picture: matplotlib is not installed (pip install 'ebbc
 _LIMIT = 300 * MIB
 _PEAK = 0.5  # of what the program itself leaves free, the most that the neighbour takes
 _MARGIN = 0.1  # of the limit that a careful operator leaves unused
-_DOCUMENTS = 12_000  # several times what the limit can hold
+_DOCUMENTS = 8_000  # some 630 MiB: several times what the limit can hold
 _TICK = 0.2  # seconds between two samples
 
 

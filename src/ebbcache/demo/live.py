@@ -28,7 +28,9 @@ _LEVELS = " ▁▂▃▄▅▆▇█"
 
 
 @contextmanager
-def view(live: bool, seconds: float, fixed_bytes: int, say: Callable[[str], None]) -> Generator[Show, None, None]:
+def view(
+    live: bool, seconds: float, fixed_bytes: int, say: Callable[[str], None]
+) -> Generator[Show, None, None]:
     """Give a function that shows a sample; `live` asks for the panel where the output is a terminal."""
     if not live or not sys.stdout.isatty():
         yield _lines(say)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 
 from ebbcache.caches import DensityCache, LRUCache
 from ebbcache.demo.record import Counts
@@ -24,14 +25,18 @@ MIB = 1024 * 1024
 
 PLAN: tuple[tuple[float, float], ...] = (
     (0.00, 0.0),
-    (0.30, 0.4),
-    (0.36, 0.7),
-    (0.42, 1.0),
-    (0.56, 0.0),
-    (0.78, 1.0),
-    (0.88, 0.0),
+    (0.27, 0.0),
+    (0.35, 1.0),
+    (0.43, 1.0),
+    (0.45, 0.0),
+    (0.84, 0.0),
+    (0.88, 1.0),
+    (0.93, 1.0),
+    (0.95, 0.0),
 )
-"""What the neighbour does: from this part of the time on, it holds that part of its peak."""
+"""What the neighbour does: at this part of the time it holds that part of its peak; in between, a ramp."""
+
+_STEP = 0.01  # seconds between two steps of a ramp
 
 
 class Neighbour:
@@ -39,7 +44,8 @@ class Neighbour:
 
     def __init__(self, peak: int, seconds: float, plan: Sequence[tuple[float, float]] = PLAN) -> None:
         self.peak = peak
-        self._steps = [(start * seconds, round(share * peak / MIB)) for start, share in plan]
+        self._seconds = seconds
+        self._plan = plan
         self._pieces: list[bytes] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="neighbour", daemon=True)
@@ -61,10 +67,15 @@ class Neighbour:
 
     def _run(self) -> None:
         began = time.monotonic()
-        for start, pieces in self._steps:
-            if self._stop.wait(max(0.0, began + start - time.monotonic())):
-                return
-            self.hold(pieces)
+        while not self._stop.wait(_STEP):
+            self.hold(round(self.share((time.monotonic() - began) / self._seconds) * self.peak / MIB))
+
+    def share(self, at: float) -> float:
+        """Return the part of its peak that it holds when the part `at` of the time is over."""
+        for (start, before), (end, after) in pairwise(self._plan):
+            if start <= at < end:
+                return before + (after - before) * (at - start) / (end - start)
+        return self._plan[-1][1]
 
     def hold(self, pieces: int) -> None:
         """Take or give back memory until `pieces` MiB are held."""

@@ -66,8 +66,10 @@ class Library:
         return Document(number, title, html, packed, terms)
 
 
-def zipf(count: int, seed: int, exponent: float = 1.0) -> Iterator[int]:
+def zipf(count: int, seed: int, exponent: float = 0.8) -> Iterator[int]:
     """Yield document numbers below `count` for ever, number k in proportion to 1 / (k + 1)**exponent.
+
+    The paper found exponents of 0.64 to 0.83 in the traffic of six sites.
 
     O(log count) a request; the same arguments give the same requests.
 
