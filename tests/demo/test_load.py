@@ -61,8 +61,8 @@ def test_a_request_gets_its_document_and_is_counted() -> None:
 
 
 def test_the_lru_shadow_hits_as_a_full_cache_would() -> None:
-    requests = list(islice(zipf(300, seed=3), 1_500))
-    library = Library(300, seed=3)
+    requests = list(islice(zipf(100, seed=3), 500))
+    library = Library(100, seed=3)
     service = Service(library, iter(requests), 2 * MIB)
     service.serve(lambda: False)
     full = LRUCache(maxbytes=2 * MIB, register=False, sizeof=lambda key, value: sizeof(value) + sizeof(key))
