@@ -2,8 +2,8 @@
 
 A heap item is ``(number, serial)``, never the entry, so the heap keeps no key or value alive, and ordering
 it runs no foreign code. Entries leave the store without telling the heap; whoever takes the top asks the
-store whether that serial still lives (Dijkstra's old trick for decrease-key). `wants_rebuild` says when the
-dead outnumber the living, so all operations are O(log n) amortised.
+store whether that serial still lives (the usual trick for decrease-key). The store rebuilds its heaps when
+much in them is dead, so all operations are O(log n) amortised.
 
 No item is lost to a thread, a signal handler or a finaliser in between: every change is one call into C,
 made only if the top is still the item that was looked at, and a rebuild starts over if anything was pushed
@@ -58,10 +58,6 @@ class LazyHeap:
             items = self.items
             if items and items[0] is item:
                 heapreplace(items, (number, item[1]))
-
-    def wants_rebuild(self, living: int) -> bool:
-        """Say whether most items must be dead, given how many entries live."""
-        return len(self.items) > 2 * living + 64
 
     def rebuild(self, living: Callable[[], Iterable[Item]]) -> None:
         """Hold exactly what `living()` gives. O(n); again if something was pushed meanwhile."""

@@ -83,11 +83,11 @@ class Store(Table[K, V]):
 
         Stops before less than `leave` bytes would stay.
         """
-        if 0 < self.nbytes <= nbytes and leave <= 0:
-            return self._drain()
+        if nbytes >= self.nbytes and leave <= 0:
+            return self._drain() if self.nbytes else []
         victims: list[Entry[K, V]] = []
         freed = 0
-        while freed < nbytes:
+        while freed < nbytes and self.nbytes:
             entry = self._victim(None)
             if entry is None or self.nbytes - entry.size < leave:
                 break
@@ -103,7 +103,7 @@ class Store(Table[K, V]):
         Each copy is one instruction in C, so that nothing can be linked halfway through it.
         """
         living = len(self._entries)
-        if len(self._slots) > 2 * living + 64:
+        if 2 * len(self._slots) > 3 * living + 128:
             self._tidy()
         if sys.getsizeof(self._table) > 256 * living + 4096:
             with self._lock:
@@ -123,27 +123,29 @@ class Store(Table[K, V]):
         return self._cost_total / self._cost_count if self._cost_count else 1.0
 
     def _sample(self, n: int) -> list[Entry[K, V]]:
-        """Return `n` entries drawn uniformly, some perhaps twice; all of them where there are no more."""
-        if len(self._entries) <= n:
-            return self._snapshot()
-        # Park and Miller's generator: a few bytes of state a store, and two stores that were treated alike
-        # choose alike. Dead slots are at most about half, or few.
-        seed = self._seed
-        slots = self._slots
-        living = self._entries.get
+        """Return `n` entries, each slot as likely as any other; all entries where there are no more. O(n)."""
         sample: list[Entry[K, V]] = []
-        for _ in range(8 * n):
-            seed = seed * 48271 % 0x7FFFFFFF
-            try:
-                entry = living(slots[seed % len(slots)])
-            except (IndexError, ZeroDivisionError):  # cleaned up by another thread in between
-                continue
-            if entry is not None:
-                sample.append(entry)
-                if len(sample) == n:
-                    break
-        self._seed = seed
-        return sample
+        living = self._entries.get
+        for _ in range(16):
+            slots = self._slots
+            size = len(slots)
+            missing = n - len(sample)
+            if size <= n or len(self._entries) <= n:
+                return self._snapshot()
+            # Evenly spaced slots, from a random place and at a random distance: a sample for the price of a
+            # slice. Park and Miller's generator keeps a few bytes of state, and two stores that were treated
+            # alike choose alike. Some slots are dead, hence the loop.
+            start = (seed := self._seed * 48271 % 0x7FFFFFFF) % size
+            step = 1 + (seed := seed * 48271 % 0x7FFFFFFF) % (size // missing)
+            self._seed = seed
+            drawn = slots[start : start + missing * step : step]
+            if len(drawn) < missing:
+                start += len(drawn) * step - size
+                drawn += slots[start : start + (missing - len(drawn)) * step : step]
+            sample += [entry for serial in drawn if (entry := living(serial)) is not None]
+            if len(sample) >= n:
+                return sample
+        return sample or self._snapshot()
 
     def _tally(self, now: float) -> dict[int, int]:
         """Return bytes held by density class at `now` on the shared clock.

@@ -368,7 +368,7 @@ class Table(MutableMapping[K, V]):
                 self._unordered = True
             else:
                 self._due.push(when, entry.serial)
-        if len(self._slots) > 2 * len(self._entries) + 64:
+        if 2 * len(self._slots) > 3 * len(self._entries) + 128:
             self._tidy()
 
     def _tidy(self) -> None:
