@@ -55,7 +55,7 @@ def test_caches_make_way_for_others_and_come_back(played: Machine, cache: ebbcac
             played.advance(0.1)
             assert played.headroom > 0
         squeezed = cache.nbytes
-        assert squeezed < full - 80 * MIB
+        assert squeezed < full - 40 * MIB
         played.others -= 100 * MIB
         for second in range(120):
             played.advance(1.0)
@@ -147,7 +147,7 @@ def test_one_line_a_change_of_state(
     fill(cache, 10_000)
     played.advance(30)
     assert caplog.records == []
-    played.others += 60 * MIB
+    played.others += 90 * MIB
     played.advance(30)
     states = [record.getMessage().split()[2] for record in caplog.records]
     assert states == ["hard", "calm"]
@@ -184,7 +184,7 @@ def test_user_shrinkers_are_asked_under_pressure_but_not_for_growth(played: Mach
     with ebbcache.register_shrinker("mine", shrink, size=lambda: 8 * MIB):
         fill(cache, 10_000)
         assert asked == []
-        for _ in range(40):
+        for _ in range(80):
             played.others += MIB
             played.advance(0.1)
     assert asked
@@ -203,6 +203,7 @@ def test_a_lying_shrinker_does_not_keep_caches_from_giving(played: Machine) -> N
 
 def test_make_room_frees_ahead_and_keeps_caches_out(played: Machine, cache: ebbcache.LRUCache) -> None:
     fill(cache, 10_000)
+    full = cache.nbytes
     with ebbcache.make_room("100 MiB") as freed:
         assert freed.freed > 0
         assert played.headroom >= 100 * MIB
@@ -217,7 +218,7 @@ def test_make_room_frees_ahead_and_keeps_caches_out(played: Machine, cache: ebbc
         played.others -= 100 * MIB
     played.advance(120)
     fill(cache, 10_000)
-    assert cache.nbytes > 170 * MIB
+    assert cache.nbytes > 0.9 * full
 
 
 @pytest.mark.parametrize("wrong", [-1, "much", "5 parsecs"])
@@ -326,3 +327,20 @@ def test_sizes_are_what_registered_caches_hold(cache: ebbcache.LRUCache) -> None
     before = engine.sizes()
     fill(cache, 10)
     assert engine.sizes() == before + 10 * PAGE
+
+
+def test_an_insert_survives_a_governor_that_fails(
+    played: Machine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache = ebbcache.LRUCache[int, None](sizeof=entry_bytes)
+
+    def out_of_stack() -> None:
+        raise RecursionError
+
+    monkeypatch.setattr(played, "read", out_of_stack)
+    governor.the_watcher._failures.clear()
+    governor.allowance.left = 0
+    fill(cache, 3)
+    assert len(cache) == 0
+    assert cache.stats().refused == 3
+    assert [record.levelname for record in caplog.records] == ["ERROR"]

@@ -45,8 +45,13 @@ shrinkers.when_registered(the_watcher.ensure_running)
 
 def spent(size: int) -> bool:
     """Answer whether an insert of `size` bytes is kept, now that `allowance` is used up."""
-    the_watcher.ensure_running()  # in a forked child this is the first use
-    return the_watcher.governor.spent(size)
+    try:
+        the_watcher.ensure_running()  # in a forked child this is the first use
+        return the_watcher.governor.spent(size)
+    except Exception as error:
+        # Out of memory or stack, or a mistake of ours: an insert never fails for it, its value is not kept.
+        the_watcher.failed(error)
+        return False
 
 
 def watch_expiry(cache: Expiring) -> None:

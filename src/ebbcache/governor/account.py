@@ -2,13 +2,16 @@
 
 The kernel knows one number, usage. The governor needs three, because they call for different things:
 `cached` bytes it can give back, bytes of *others* it must make room for, and *retained* bytes, which were
-freed here but which the kernel has not got back; they will be reused, so they are not others' usage.
-Every look compares the two numbers that are known, usage and cached, with the look before. Net bytes that
-left the caches without usage falling became retained; net bytes that came in without usage rising were
-taken out of retained. The estimate is healed by a slow decay towards "it belongs to others", the safe side.
+freed here but which the kernel has not got back; they will be reused, so they are not others' usage. Every
+look compares the two numbers that are known, usage and cached, with the look before. Net bytes that left
+the caches without usage falling became retained; what comes in takes from it, or shows that it was not
+there. The estimate is healed by a slow decay towards "it belongs to others", the safe side.
 
-Watermarks follow Linux' min < low < high (mm/page_alloc.c), the peak of others that bounds the caches
-follows ClickHouse's page cache. Pure arithmetic on injected numbers and times: no clock, no lock, O(1).
+From others' past follows the room that they are to find again: their recent peak (as in ClickHouse's page
+cache), and as much above their recent floor as they once grew within a second. A program that has not grown
+yet is an unknown one: where what is cached would not go back to the kernel when freed, as small objects do
+not, a part of the memory is left alone for its first burst. Watermarks follow Linux' min < low < high
+(mm/page_alloc.c). Pure arithmetic on injected numbers and times: no clock, no lock, O(1).
 """
 
 from __future__ import annotations
@@ -17,9 +20,12 @@ from dataclasses import dataclass
 
 MIB = 1 << 20
 
-PEAK_HOLD = 5.0  # s: a peak of others counts in full for so long,
-PEAK_HALF_LIFE = 10.0  # s: then what lies above the present decays
-FALL_HALF_LIFE = 120.0  # s: a burst is expected to come again for minutes
+HOLD = 5.0  # s: a peak or floor of others counts in full for so long,
+HALF_LIFE = 10.0  # s: then its distance from the present decays
+BURST_SECONDS = 0.5  # s: growth within about this long is one burst
+BURST_HALF_LIFE = 120.0  # s: a burst is expected to come again for minutes
+UNKNOWN_BURST = 0.2, 0.15  # of what others leave: kept for a burst never seen; more for a young program
+YOUNG = 600.0  # s: in which that more halves
 RETAINED_HALF_LIFE = 60.0  # s: how fast an estimate nobody can check is given up
 IN_FLIGHT_SECONDS = 1.0  # how long an answer is believed that no reading shows
 
@@ -33,18 +39,14 @@ class Marks:
     high: int
 
     @classmethod
-    def of(cls, limit: int, fall: int = 0) -> Marks:
-        """Return the marks for a ceiling of `limit` bytes whose headroom lately fell by `fall` at once.
-
-        3, 6 and 9 % of the limit, though no more than 256, 512 and 768 MiB; a burst that came between two
-        looks once must fit under `low` when it comes again, but never claims over half of the limit.
+    def of(cls, limit: int) -> Marks:
+        """Return the marks for a ceiling of `limit` bytes: 3, 6, 9 % of it, at most 256, 512, 768 MiB.
 
         >>> Marks.of(256 << 20)
         Marks(min=8388608, low=16777216, high=25165824)
         """
         step = min(limit // 32, 256 * MIB)
-        low = max(2 * step, min(fall + step, limit // 2))
-        return cls(step, low, low + step)
+        return cls(step, 2 * step, 3 * step)
 
 
 class Account:
@@ -55,18 +57,35 @@ class Account:
         self.cached = 0
         self.others = 0
         self.peak = 0
+        self.floor = 0
         self.retained = 0
-        self.return_rate = 1.0
-        self._fall = 0.0
-        self._peak_at = 0.0
+        self.return_rate = 0.0
+        self._before_burst = 0.0
+        self._burst = 0.0
+        self._peak_at = self._floor_at = self._began = 0.0
         self._now: float | None = None
         self._claims: list[tuple[float, int]] = []
         self._trust = 1.0
 
     @property
-    def fall(self) -> int:
-        """The largest recent growth of others between two looks, halved every two minutes."""
-        return int(self._fall)
+    def burst(self) -> int:
+        """The largest recent growth of others within about half a second, halved every two minutes."""
+        return int(self._burst)
+
+    @property
+    def expected(self) -> int:
+        """What others must be able to grow to again without anybody making way."""
+        return max(self.peak, self.floor + self.burst)
+
+    def unknown(self, limit: int) -> int:
+        """What to leave free above the floor of others, under `limit`, for a first burst of unknown size.
+
+        Nothing if all that is freed goes back to the kernel. If less than half of it does: 35 % of what
+        others leave, falling to 20 % with the age of the program; a larger first burst is not survived.
+        """
+        always, young = UNKNOWN_BURST
+        share = always + young * 0.5 ** (((self._now or 0.0) - self._began) / YOUNG)
+        return int(max(0, limit - self.floor) * share * min(1.0, 2.0 - 2.0 * self.return_rate))
 
     @property
     def in_flight(self) -> int:
@@ -84,31 +103,43 @@ class Account:
         Others may have grown by as much as was `announced` without that being a burst.
         """
         if self._now is None:
-            self._now = now
             self.usage, self.cached = usage, cached
-            self.others = self.peak = max(0, usage - cached)
-            self._peak_at = now
+            self.others = self.peak = self.floor = max(0, usage - cached)
+            self._before_burst = self.others
+            self._peak_at = self._floor_at = self._began = self._now = now
             return
         elapsed = max(0.0, now - self._now)
         self._now = now
         self._settle_claims(self.usage - usage, now)
-        self._attribute(usage - self.usage, cached - self.cached, elapsed)
+        self.retained = int(self.retained * 0.5 ** (elapsed / RETAINED_HALF_LIFE))
+        self._attribute(usage - self.usage, cached - self.cached)
         self.usage, self.cached = usage, cached
         self.retained = min(self.retained, max(0, usage - cached))
         before, self.others = self.others, max(0, usage - cached - self.retained)
-        self._fall = max(self._fall * 0.5 ** (elapsed / FALL_HALF_LIFE), self.others - before - announced)
-        if self.others >= self.peak:
-            self.peak, self._peak_at = self.others, now
-        elif now - self._peak_at > PEAK_HOLD:
-            self.peak = self.others + int((self.peak - self.others) * 0.5 ** (elapsed / PEAK_HALF_LIFE))
+        self._before_burst += min(announced, max(0, self.others - before))
+        self._follow_others(now, elapsed)
 
-    def _attribute(self, grown: int, inserted: int, elapsed: float) -> None:
-        """Book the change of usage and of cached bytes between two looks on `retained`."""
-        self.retained = int(self.retained * 0.5 ** (elapsed / RETAINED_HALF_LIFE))
+    def _attribute(self, grown: int, inserted: int) -> None:
+        """Book on `retained` by how much usage and cached bytes have grown between two looks."""
         if inserted < 0:
             self.retained += max(0, -inserted - max(0, -grown))
         else:
-            self.retained = max(0, self.retained - max(0, inserted - max(0, grown)))
+            self.retained = max(0, self.retained - inserted)
+
+    def _follow_others(self, now: float, elapsed: float) -> None:
+        """Renew what is expected of others from what they use now."""
+        grown = self.others - self._before_burst
+        self._burst = max(self._burst * 0.5 ** (elapsed / BURST_HALF_LIFE), grown)
+        self._before_burst += grown if grown < 0 else grown * (1.0 - 0.5 ** (elapsed / BURST_SECONDS))
+        fade = 0.5 ** (elapsed / HALF_LIFE)
+        if self.others >= self.peak:
+            self.peak, self._peak_at = self.others, now
+        elif now - self._peak_at > HOLD:
+            self.peak = self.others + int((self.peak - self.others) * fade)
+        if self.others <= self.floor:
+            self.floor, self._floor_at = self.others, now
+        elif now - self._floor_at > HOLD:
+            self.floor = self.others - int((self.others - self.floor) * fade)
 
     def _settle_claims(self, fallen: int, now: float) -> None:
         """Strike claims that have shown in a fall of usage, the oldest first, and those past their time."""
@@ -134,9 +165,7 @@ class Account:
 
     def returned(self, freed: int, fallen: int) -> None:
         """Learn what share of `freed` bytes the kernel got back in one reclaim: usage fell by `fallen`."""
-        if freed >= MIB:
-            share = min(1.0, max(0.0, fallen / freed))
-            self.return_rate += 0.3 * (share - self.return_rate)
+        self.return_rate += 0.2 * (min(1.0, max(0.0, fallen / freed)) - self.return_rate)
 
     def give_back(self, amount: int) -> None:
         """Strike `amount` bytes off `retained`: the allocator was told to return them and usage fell."""

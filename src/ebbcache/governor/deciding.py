@@ -3,9 +3,9 @@
 Two threads look: the watcher, and any thread whose inserts have spent the *allowance*, so that the promise
 holds when the watcher starves under the GIL. A look reads the nearest ceiling, tells cached, others and
 retained apart (account.py), and then either grants a new allowance or frees: `high - headroom - credit`
-bytes, softly under `low`, hard under `min`. Caches may grow up to `limit - high - peak of others`; at that
-cap they make room among themselves. A reading that does not move is no reason to free everything: what was
-freed counts as credit, and more is freed only while headroom goes on falling.
+bytes, softly under `low`, hard under `min`. Caches may grow into what others are not expected to take; at
+that cap they make room among themselves. A reading that does not move is no reason to free everything: what
+was freed counts as credit, and more is freed only while headroom goes on falling.
 
 Bounds: an insert waits at most `WAIT` seconds for another thread's look; between two readings caches grow
 by at most a quarter of what is free for them; one log line a change of state.
@@ -37,7 +37,9 @@ FASTEST, SLOWEST = 0.01, 1.0  # s: bounds of the watcher's interval
 BURST = 1 << 30  # bytes/s: what others may allocate while nobody looks
 SMALLEST_GRANT = 64 << 10  # bytes: under this a look would cost more than it guards
 UNGOVERNED = 256 * MIB  # bytes: the allowance where nothing limits memory
-COLLECT_EVERY = 5.0  # s: between two full garbage collections that pressure asks for
+COLLECT_EVERY = 5.0  # s: between two full garbage collections when nothing else is left
+LEARN_EVERY = 1.0  # s: how often growth asks malloc what came of what it freed
+TRIM_SHARE = {"calm": 1 / 200, "soft": 1 / 50, "hard": 1 / 3}  # of the time may be spent in malloc_trim
 
 Level = Literal["calm", "soft", "hard"]
 State = Literal["calm", "soft", "hard", "exhausted"]
@@ -99,7 +101,8 @@ class Governor:
         self._inserting = 0
         self._rooms: list[tuple[int, int]] = []
         self._hard_headroom: int | None = None
-        self._collected_at = float("-inf")
+        self._collected_at = self._learnt_at = self._trimmed_until = float("-inf")
+        self._trim_took = 0.0
         self.renew_lock()
 
     def renew_lock(self) -> None:
@@ -160,8 +163,10 @@ class Governor:
             plan = self._plan(self.reading or reading)
             if not was == plan.level == "hard":
                 break
-        nothing_left = plan.level == "hard" and plan.target > 0 and not freed
-        self._enter_state("exhausted" if nothing_left else plan.level)
+        if plan.level == "hard" and plan.target > 0 and not freed:
+            plan = self._last_resort(plan)
+        else:
+            self._enter_state(plan.level)
         exhausted = self.state == "exhausted"
         self.allowance.left = 0 if exhausted else plan.grant
         # A value that could not stay even if every cache made way for it is not taken in.
@@ -179,14 +184,14 @@ class Governor:
             account.observe(reading.usage, cached, self.timer(), announced=self.rooms)
             self.account = account
             self.reading = reading
-            self.marks = self.marks_override or Marks.of(reading.limit, self.account.fall)
+            self.marks = self.marks_override or Marks.of(reading.limit)
         return reading
 
     # -- deciding --------------------------------------------------------------------------------------
 
     @property
     def kept_free(self) -> int:
-        """The headroom (bytes) where caches come to rest: `high` or the user's reserve, plus rooms made."""
+        """The headroom (bytes) that reclaim restores: `high` or the user's reserve, plus rooms made."""
         return max(self.marks.high, self.reserve) + self.rooms
 
     @property
@@ -197,10 +202,12 @@ class Governor:
 
     @property
     def cap(self) -> int:
-        """The most bytes that caches may hold: what the peak of others and the free part leave over."""
+        """The most bytes that caches may hold: what others are expected to take and the free part leave."""
         if self.reading is None:
             return 0
-        return max(0, self.reading.limit - self.kept_free - self.account.peak)
+        limit, account = self.reading.limit, self.account
+        taken = max(account.expected + self.kept_free, account.floor + account.unknown(limit) + self.rooms)
+        return max(0, limit - taken)
 
     def _plan(self, reading: Reading) -> Plan:
         account, marks = self.account, self.marks
@@ -220,7 +227,8 @@ class Governor:
         room = reading.headroom + account.credit - extra
         if room < marks.low or (self.state != "calm" and short > 0):
             return Plan("soft", short, 0)
-        room = min(self.cap - account.cached, room - marks.high)
+        # Half of what is retained counts: inserts are likely to reuse it, a burst of others is not.
+        room = min(self.cap - account.cached - account.retained // 2, room - marks.high)
         if room >= SMALLEST_GRANT:
             return Plan("calm", 0, max(room // 4, SMALLEST_GRANT))
         over = max(account.cached - self.cap, 0)
@@ -252,6 +260,8 @@ class Governor:
         usage, cached = self.account.usage, self.account.cached - self._inserting
         kind = "growth" if plan.growth else "hard" if plan.level == "hard" else "soft"
         self.passes[kind] += 1
+        learns = not plan.growth or self.timer() - self._learnt_at >= LEARN_EVERY
+        kept = allocator.free_bytes() if learns else 0
         result = engine.reclaim(
             plan.target,
             plan.level == "hard",
@@ -259,32 +269,48 @@ class Governor:
             most=usage,
             tallied_only=tallied_only,
         )
-        self._note(result.freed, usage, cached)
-        if plan.level != "calm" and self.account.usage > usage - result.freed // 2:
-            self._press_allocator(result.freed, plan.level)
+        self._note(result.freed, cached)
+        if learns and result.freed >= MIB:
+            self._learnt_at = self.timer()
+            self._follow(result.freed, usage, 0 if plan.level != "calm" else kept, plan.level)
         return result.freed
 
-    def _note(self, freed: int, usage: int, cached: int) -> None:
+    def _note(self, freed: int, cached: int) -> None:
         """Account for `freed` bytes: stated sizes show theirs at once, the rest is believed for a while."""
         self.freed += freed
         self.account.claim(freed - max(0, cached - engine.sizes()), self.timer())
         self._read()
+
+    def _follow(self, freed: int, usage: int, kept: int, level: Level) -> None:
+        """Find out what the kernel got back of `freed` bytes, and see to it if malloc holds on to them.
+
+        `usage` was before; `kept` is what malloc may hold without being asked to return it.
+        """
+        if usage - self.account.usage < freed // 2 and allocator.free_bytes() - kept >= freed // 2:
+            now = self.timer()
+            if (now - self._trimmed_until) * TRIM_SHARE[level] < self._trim_took:
+                return  # malloc could return it, but it is not worth the time yet: nothing was learnt
+            self._trim()
         self.account.returned(freed, usage - self.account.usage)
 
-    def _press_allocator(self, freed: int, level: Level) -> None:
-        """Try to turn freed bytes into headroom, where malloc says that it holds enough of them."""
-        now = self.timer()
-        if level == "hard" and freed >= MIB and now - self._collected_at > COLLECT_EVERY:
-            self._collected_at = now
-            gc.collect()  # values in reference cycles go only now
-        if allocator.free_bytes() >= max(MIB, freed // 4):
-            self._trim()
-
     def _trim(self) -> None:
-        before = self.account.usage
+        before, began = self.account.usage, self.timer()
         allocator.trim()
+        self._trimmed_until = self.timer()
+        self._trim_took = self._trimmed_until - began
         self._read()
         self.account.give_back(before - self.account.usage)
+
+    def _last_resort(self, plan: Plan) -> Plan:
+        """Nobody has anything to free: collect what lies in cycles now and then, or give up for now."""
+        now = self.timer()
+        if self.state != "exhausted" and now - self._collected_at >= COLLECT_EVERY:
+            self._collected_at = now
+            gc.collect()
+            self._trim()
+            plan = self._plan(self.reading) if self.reading else plan
+        self._enter_state("exhausted" if plan.level == "hard" else plan.level)
+        return plan
 
     def _enter_state(self, state: State) -> None:
         if self.state == "exhausted" and state != "calm":
@@ -314,10 +340,10 @@ class Governor:
         """Free `target` bytes (None: all) on the user's word, and account for them."""
         mine = self._looking != threading.get_ident() and self._take_turn(PATIENCE)
         try:
-            usage, cached = self.account.usage, engine.sizes()
+            cached = engine.sizes()
             result = engine.reclaim(target, hard, why="reclaim")
             if mine and self.reading is not None:
-                self._note(result.freed, usage, cached)
+                self._note(result.freed, cached)
             return result
         finally:
             if mine:

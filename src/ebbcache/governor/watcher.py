@@ -45,6 +45,7 @@ class Watcher:
         self._expiring: weakref.WeakSet[Expiring] = weakref.WeakSet()
         self._thread: threading.Thread | None = None
         self._stopping = False
+        self._failures: set[type[Exception]] = set()
         self._starting = threading.Lock()
 
     @property
@@ -75,6 +76,12 @@ class Watcher:
         self.ensure_running()
         self.memory.wake()
 
+    def failed(self, error: Exception) -> None:
+        """Log that looking at memory failed, once a kind of error; it is tried again."""
+        if type(error) not in self._failures:
+            self._failures.add(type(error))
+            log.error("the governor failed to look at memory; it goes on", exc_info=error)
+
     def stop(self) -> None:
         """End the thread: at exit, so that it is quiet before modules are torn down."""
         self._stopping = True
@@ -98,9 +105,9 @@ class Watcher:
                 if not self.played:
                     self.governor.look()
                 pause = self._sweep(self.governor.interval())
-            except Exception:
+            except Exception as error:
                 # Nothing may end the thread for good; whatever it was is not repeated at full speed.
-                log.exception("the governor failed to look; it goes on")
+                self.failed(error)
                 pause = SLOWEST
             if not self._stopping:
                 reason = self.memory.wait(pause)
