@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from ebbcache import governor
 from ebbcache.caches import Cache, DensityCache, LFUCache, LRUCache, TTLCache
 from ebbcache.clock import clock
 from ebbcache.store import IMPLEMENTATION
@@ -53,6 +54,12 @@ KINDS = {
 @pytest.fixture(params=[pytest.param(kind, id=f"{IMPLEMENTATION}-{name}") for name, kind in KINDS.items()])
 def kind(request: pytest.FixtureRequest) -> Kind:
     return request.param  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def no_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the governor's thread from expiring entries while a test plays with time."""
+    monkeypatch.setattr(governor, "watch_expiry", lambda cache: None)
 
 
 @pytest.fixture
