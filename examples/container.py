@@ -64,16 +64,19 @@ def archive() -> bytes:
 
 
 class Timeline:
-    """What the caches held, all the time, and around each batch job."""
+    """What the caches held, all the time, and before, during (the least) and after each batch job."""
 
     def __init__(self) -> None:
         self.points: list[dict[str, float]] = []
         self.bursts: list[dict[str, float]] = []
 
     def note(self, t: float, cached: int, own: int) -> None:
-        """Add a point, at most ten a second."""
+        """Take in where things stand; a point is kept ten times a second."""
         if not self.points or t - self.points[-1]["t"] >= 0.1:
             self.points.append({"t": round(t, 2), "cached": cached, "own": own})
+        if self.bursts:
+            burst = self.bursts[-1]
+            burst |= {"during": min(cached, burst.get("during", cached))} if own else {"after": cached}
 
 
 def main() -> None:
@@ -107,7 +110,7 @@ def main() -> None:
             timeline.bursts[-1]["took"] = round(time.monotonic() - began - t, 3)
             due = t + options.hold
         elif t >= due:
-            timeline.bursts[-1] |= {"until": round(t, 2), "during": cached}
+            timeline.bursts[-1]["until"] = round(t, 2)
             batch = []
             due = timeline.bursts[-1]["at"] + options.every
         try:
