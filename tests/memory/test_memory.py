@@ -72,8 +72,19 @@ def test_a_process_that_moved_is_followed(small: Any) -> None:
     memory = small.memory()
     assert memory.read().source == "cgroup v2 /a"
     small.cgroup("0::/b")
-    small.now += 6
+    small.now += 1
     assert memory.read() == Reading(50 * MIB, 20 * MIB, 30 * MIB, "cgroup v2 /b")
+
+
+def test_a_controller_that_is_turned_on_later(small: Any) -> None:
+    """systemd does so when somebody sets a first limit on a running service."""
+    small.cgroup("0::/b")
+    small.write("/cg/b/cgroup.procs", "")
+    memory = small.memory()
+    assert memory.read().source == "host"
+    small.v2("/cg/b", max=50 * MIB, current=20 * MIB)
+    small.now += 6
+    assert memory.read().source == "cgroup v2 /b"
 
 
 def test_a_process_that_moved_because_its_group_goes_is_followed_at_once(small: Any, kernel: Any) -> None:
@@ -84,6 +95,32 @@ def test_a_process_that_moved_because_its_group_goes_is_followed_at_once(small: 
     kernel.refuse("pread", "/cg/a/memory.current", errno.ENODEV)
     assert memory.read().source == "cgroup v2 /b"
     assert not [state for state in memory.survey().sources if state.error and "failed" in state.error]
+
+
+def test_no_reader_sees_nothing_while_another_looks(small: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The very first look takes a while; who comes meanwhile waits for it instead of learning nothing."""
+    from ebbcache.memory import memory as module
+
+    looking, go_on = threading.Event(), threading.Event()
+    find = module.find
+
+    def slow(*arguments: Any) -> Any:
+        looking.set()
+        go_on.wait()
+        return find(*arguments)
+
+    monkeypatch.setattr(module, "find", slow)
+    memory = small.memory()
+    readings: list[Reading | None] = []
+    threads = [threading.Thread(target=lambda: readings.append(memory.read())) for _ in range(3)]
+    threads[0].start()
+    looking.wait()
+    for thread in threads[1:]:
+        thread.start()
+    go_on.set()
+    for thread in threads:
+        thread.join()
+    assert [reading and reading.limit for reading in readings] == [100 * MIB] * 3
 
 
 # -- failures ------------------------------------------------------------------------------------------
@@ -120,6 +157,7 @@ def test_a_file_that_makes_no_sense_is_never_plenty(small: Any, source_named: Ma
 
 def test_a_limit_that_cannot_be_read_again_stays_what_it_was(small: Any, kernel: Any) -> None:
     memory = small.memory()
+    memory.read()
     kernel.refuse("pread", "/cg/a/memory.max", errno.EIO)
     kernel.refuse("open", "/cg/a/memory.max", errno.EMFILE)
     small.now += 1
@@ -171,6 +209,7 @@ def test_no_permission_for_an_unprivileged_user(small: Any, source_named: Make) 
 
 def test_running_out_of_descriptors_leaves_what_was_found(small: Any, kernel: Any) -> None:
     memory = small.memory()
+    memory.read()
     kernel.refuse("open", "", errno.EMFILE)
     small.cgroup("0::/b")
     small.now += 6
@@ -191,7 +230,8 @@ def test_starting_without_descriptors(small: Any, kernel: Any, monkeypatch: pyte
     assert memory.wait(5) == "wake"
     assert "too many open files (EMFILE)" in {state.error for state in memory.survey().sources}
     kernel.allow()
-    assert memory.survey().reading.source == "cgroup v2 /a"
+    small.now += 2
+    assert memory.read().source == "cgroup v2 /a"
 
 
 def test_memory_that_runs_out_while_reading_raises_nothing(
@@ -276,9 +316,9 @@ def test_close_ends_a_wait(small: Any) -> None:
 
 
 def test_without_poll_a_wake_still_arrives(small: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ebbcache.memory import memory as module
+    from ebbcache.memory import waiting
 
-    monkeypatch.setattr(module, "HAVE_POLL", False)
+    monkeypatch.setattr(waiting, "HAVE_POLL", False)
     memory = small.memory()
     assert memory.wait(0) is None
     memory.wake()
@@ -318,6 +358,51 @@ def test_one_that_is_forgotten_closes_itself(small: Any) -> None:
     assert descriptors() == before
 
 
+def test_nothing_is_open_before_somebody_asks(small: Any) -> None:
+    """What imports this may yet become a daemon, and close all descriptors it can find."""
+    before = descriptors()
+    memory = small.memory(limit=MIB)
+    memory.set_limit(2 * MIB)
+    memory.wake()
+    assert descriptors() == before
+    assert memory.wait(60) == "wake"
+    assert memory.read().limit == 2 * MIB
+
+
+def test_descriptors_that_somebody_else_closed_and_uses(small: Any) -> None:
+    """Daemons close all they find. Nothing of theirs may be eaten, written to or closed; we start over."""
+    memory = small.memory()
+    mine = set(os.listdir("/proc/self/fd"))
+    memory.survey()
+    memory.wait(0)
+    ours = [
+        int(fd) for fd in set(os.listdir("/proc/self/fd")) - mine if os.path.exists(f"/proc/self/fd/{fd}")
+    ]
+    assert len(ours) > 8
+    theirs: dict[int, tuple[int, int]] = {}
+    for fd in ours:
+        read, write = os.pipe()
+        os.set_blocking(read, False)
+        os.dup2(read, fd)
+        os.close(read)
+        os.write(write, b"precious")
+        theirs[fd] = (write, os.fstat(fd).st_ino)
+    memory.wake()
+    for _ in range(3):
+        memory.wait(0.01)
+        small.now += 2
+        assert memory.read().limit == 100 * MIB
+    memory.wake()
+    assert memory.wait(60) == "wake"
+    assert memory.wait(0) is None
+    memory.close()
+    for fd, (write, inode) in theirs.items():
+        assert os.fstat(fd).st_ino == inode
+        assert os.read(fd, 100) == b"precious"
+        os.close(write)
+        os.close(fd)
+
+
 def test_reopen_after_close(small: Any) -> None:
     memory = small.memory()
     memory.close()
@@ -338,6 +423,7 @@ def test_descriptors_are_not_inherited(small: Any) -> None:
 def test_nothing_is_left_open_when_resolving_again_and_again(small: Any) -> None:
     memory = small.memory()
     memory.survey()
+    memory.wait(0)
     before = descriptors()
     for _ in range(20):
         memory.survey()
@@ -443,6 +529,7 @@ def test_a_child_reads_its_own_size_and_not_its_parents() -> None:
 
 def test_a_fork_while_another_thread_holds_the_lock(small: Any) -> None:
     memory = small.memory()
+    memory.read()
     held, let_go = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -475,7 +562,7 @@ def test_it_imports_and_reads_without_what_only_linux_has() -> None:
 import os, select, sys
 import psutil, subprocess, selectors  # have needs of their own
 sys.modules["resource"] = None
-for module, names in {os: ["eventfd", "EFD_CLOEXEC", "O_CLOEXEC", "O_NONBLOCK"],
+for module, names in {os: ["eventfd", "EFD_CLOEXEC", "O_CLOEXEC", "O_NONBLOCK", "pread"],
                       select: ["poll", "epoll", "POLLIN", "POLLPRI", "POLLERR", "POLLNVAL",
                       "POLLHUP"]}.items():
     for name in names:

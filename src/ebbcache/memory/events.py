@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable, Iterable
 
 from ebbcache.memory.files import CLOEXEC, Kept
-from ebbcache.memory.waiting import POLLIN, POLLNVAL, Candidate, GoneError, Wakeup
+from ebbcache.memory.waiting import POLLIN, Candidate, Wakeup
 
 FRACTIONS = (12, 14, 15)
 """Sixteenths of the limit at which v1 tells of a crossing. Page cache counts: early rather than late."""
@@ -23,21 +23,14 @@ class Events(Wakeup):
     """v2's memory.events of one group. POLLERR comes with each of its events, and so means nothing here."""
 
     def __init__(self, path: str) -> None:
-        self._file = Kept(path)
-        super().__init__(self._file.fd)
-        self._seen = self._file.read(1024)  # or the first poll reports what was before us
+        super().__init__(Kept(path))
+        self._seen = self.file.read(1024)  # or the first poll reports what was before us
 
     def fired(self, mask: int) -> bool:
         """Believe it if a counter moved; a group that was removed fails to read (ENODEV)."""
-        if mask & POLLNVAL:
-            raise GoneError("the descriptor was closed")
-        now = self._file.read(1024)
+        now = self.file.read(1024)
         moved, self._seen = now != self._seen, now
         return moved
-
-    def kept(self) -> Iterable[Kept]:
-        """Return the descriptors in use."""
-        return (self._file,)
 
 
 class Notification(Wakeup):
@@ -49,23 +42,20 @@ class Notification(Wakeup):
         eventfd: Callable[[int, int], int] | None = getattr(os, "eventfd", None)
         if eventfd is None:
             raise ValueError("this platform has no eventfd")
-        self._event = Kept.adopt(eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK), "eventfd")
-        super().__init__(self._event.fd)
+        super().__init__(Kept.adopt(eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK), "eventfd"))
         self._usage = Kept(f"{directory}/memory.usage_in_bytes")
         watched = Kept(f"{directory}/{control}")
         registry = os.open(f"{directory}/cgroup.event_control", os.O_WRONLY | CLOEXEC)
         try:
             for argument in arguments:
-                os.write(registry, f"{self.fd} {watched.fd} {argument}".encode())
+                os.write(registry, f"{self.file.fd} {watched.fd} {argument}".encode())
         finally:
             os.close(registry)
 
     def fired(self, mask: int) -> bool:
         """Empty the eventfd. A group that was removed signals it as well, but cannot be read (ENODEV)."""
-        if mask & POLLNVAL:
-            raise GoneError("the descriptor was closed")
         try:
-            os.read(self.fd, 8)
+            os.read(self.file.fd, 8)
         except BlockingIOError:
             return False
         self._usage.read(64)
@@ -73,7 +63,7 @@ class Notification(Wakeup):
 
     def kept(self) -> Iterable[Kept]:
         """Return the descriptors in use."""
-        return (self._event, self._usage)
+        return (self.file, self._usage)
 
 
 def memory_events(directory: str) -> Candidate:

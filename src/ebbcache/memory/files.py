@@ -29,34 +29,52 @@ _PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR})
 
 
 class Kept:
-    """A file that is opened once and read many times from its start."""
+    """A file that is opened once and read many times from its start.
 
-    __slots__ = ("fd", "path")
+    Programs that become daemons close every descriptor there is, ours too, and the number may then be given
+    to something else. So nothing is closed, emptied or written to that is not `same()` as what was opened.
+    """
+
+    __slots__ = ("_identity", "fd", "path")
 
     def __init__(self, path: str, flags: int = os.O_RDONLY) -> None:
         self.fd = -1
         self.path = path
-        self.fd = os.open(path, flags | CLOEXEC)
+        self._own(os.open(path, flags | CLOEXEC))
 
     @classmethod
     def adopt(cls, fd: int, path: str) -> Kept:
         """Return the owner of a descriptor that is open already; `path` is what to call it."""
         kept = cls.__new__(cls)
-        kept.fd, kept.path = fd, path
+        kept.path = path
+        kept._own(fd)
         return kept
+
+    def _own(self, fd: int) -> None:
+        self.fd = fd
+        status = os.fstat(fd)
+        self._identity = status.st_dev, status.st_ino
 
     def read(self, size: int = 8192) -> bytes:
         """Return the file's content now, at most `size` bytes; raises OSError."""
         return os.pread(self.fd, size, 0)
 
+    def same(self) -> bool:
+        """Whether the descriptor still is what it was when this was made."""
+        try:
+            status = os.fstat(self.fd)
+        except OSError:
+            return False
+        return (status.st_dev, status.st_ino) == self._identity
+
     def close(self, _close: Callable[[int], None] = os.close) -> None:
         """Close at once: only where no other thread can be reading."""
-        fd, self.fd = self.fd, -1
-        if fd >= 0:
+        if self.fd >= 0 and self.same():
             try:
-                _close(fd)
+                _close(self.fd)
             except OSError:
                 pass
+        self.fd = -1
 
     __del__ = close
 

@@ -3,7 +3,7 @@
 The nearest ceiling is the one with the least headroom; a source that fails is left out, never taken for
 plenty of room. Reading waits for no lock: it walks a tuple of sources that is replaced as a whole when the
 process moves to another cgroup. Bound: a reading is one to three `pread`s for each source with a limit
-(tens of microseconds in all); limits are half a second old at most, the process's cgroup five.
+(tens of microseconds in all); limits and the process's cgroup are half a second old at most.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from collections.abc import Callable, Generator, Iterator
 from typing import cast
 
 from ebbcache.memory import cgroup1, cgroup2, events, psi, systemd
-from ebbcache.memory.files import Kept, explain
+from ebbcache.memory.files import explain
 from ebbcache.memory.finding import Found, find
 from ebbcache.memory.reading import Missing, Reading, Source, SourceState, Survey, WakeupState
-from ebbcache.memory.waiting import HAVE_POLL, Candidate, EventWaker, Waker, Wakeups, wait
+from ebbcache.memory.waiting import Candidate, Wakeups
 
 _log = logging.getLogger("ebbcache.memory")
 
@@ -29,7 +29,7 @@ REFRESH = 0.5
 """Seconds after which limits are read again."""
 
 RESOLVE = 5.0
-"""Seconds after which it is checked that the process still is in the same cgroup."""
+"""Seconds after which everything is looked for anew: controllers get turned on, files readable."""
 
 RETRY = 1.0
 """Seconds between two attempts to find everything anew because something could not be read."""
@@ -66,28 +66,23 @@ class Memory:
         self._limit = _limit(limit)
         self._prefix = os.path.abspath(root).rstrip("/") if root != "/" else ""
         self._timer = timer
-        self._found = Found()
-        self._wakeups: Wakeups | None = None
-        self._waker: Waker | EventWaker | None = None
-        self._open()
+        self._start()
 
-    def _open(self) -> None:
+    def _start(self) -> None:
         # Re-entrant: a signal handler or finaliser may come here while its own thread holds it.
         self._lock = threading.RLock()
         self._pid = os.getpid()
+        self._closed = False
+        # Nothing is opened before somebody asks: a program may import this, fork, and close all
+        # descriptors.
+        self._opened = False
+        self._found = Found()
+        self._wakeups = Wakeups()
         self._nearest = ""
         self._lost: dict[str, Missing] = {}
         self._told: set[str] = set()
         self._stale = True
-        self._refresh_at = self._resolve_at = self._retry_at = self._timer()
-        try:
-            self._waker = Waker() if HAVE_POLL else EventWaker()
-        except OSError:  # out of descriptors: it still can be woken, but by nothing from the kernel
-            self._waker = EventWaker()
-        self._wakeups = Wakeups()
-        self._resolve()
-        self._refresh_at += REFRESH
-        self._resolve_at += RESOLVE
+        self._refresh_at = self._resolve_at = self._retry_at = -math.inf
 
     def read(self) -> Reading | None:
         """Return where the process stands under its nearest ceiling; None if nothing could be read.
@@ -104,7 +99,7 @@ class Memory:
         if now >= self._refresh_at:
             self._keep_up(now)
         reading, failed = self._least(self._found.sources)
-        if failed and now >= self._retry_at and self._look_again(now):
+        if (failed or reading is None) and now >= self._retry_at and self._look_again(now):
             reading, failed = self._least(self._found.sources)
         if failed:
             self._announce()
@@ -155,16 +150,20 @@ class Memory:
                 self._lock.release()
 
     def _keep_up(self, now: float) -> None:
-        """Read the limits again, and now and then look whether the process was moved."""
+        """Read the limits again, or find everything anew if the process was moved, or it is time to."""
+        if not self._opened:
+            with self._lock:  # the one time that a reader waits for another: there is nothing to read yet
+                if not self._opened:
+                    self._resolve_at = now + RESOLVE
+                    self._resolve()
         with self._if_free() as free:
             if not free:
                 return
             self._refresh_at = now + REFRESH
-            if now >= self._resolve_at:
+            if now >= self._resolve_at or self._found.moved():
                 self._resolve_at = now + RESOLVE
-                if self._lost or self._found.moved():
-                    self._resolve()
-                    return
+                self._resolve()
+                return
             self._refresh()
         # A limit that cannot be read stays what it was; but that may also mean that the cgroup is gone.
         if now >= self._retry_at and any(source.stale is not None for source in self._found.sources):
@@ -187,22 +186,22 @@ class Memory:
 
     def _resolve(self) -> None:
         """Find everything anew; what there was stays if the process is short of descriptors or memory."""
-        if self._waker is None:
-            return  # closed
+        if self._closed:
+            return
         moved = self._found.moved()
         try:
             found = find(self._prefix, self._limit)
         except OSError as error:
             if not self._found.sources:
                 self._found = Found(missing=(Missing("everything", self._prefix or "/", explain(error)),))
+            self._opened = True
             return
         if moved:
             # Those were the ceilings of another place, and what died there may live here.
             self._lost.clear()
-            if self._wakeups is not None:
-                self._wakeups.died.clear()
+            self._wakeups.died.clear()
         self._found = found
-        self._stale = True
+        self._stale = self._opened = True
 
     def _announce(self) -> None:
         for name, lost in self._lost.copy().items():
@@ -216,6 +215,7 @@ class Memory:
         with self._lock:
             self._limit = limit
             self._found = self._found.with_limit(limit)
+            self._lost.pop("limit", None)
 
     def wait(self, timeout: float) -> str | None:
         """Wait at most `timeout` seconds for something that makes it worth reading again.
@@ -228,33 +228,33 @@ class Memory:
             raise ValueError(f"timeout must be a number of seconds, got {timeout!r}")
         end = time.monotonic() + timeout
         while True:
-            waker = self._waker
-            if waker is None:
+            wakeups = self._wakeups
+            if self._closed:
                 return "closed"
             self._arrange()
-            name, lost = wait(waker, self._wakeups, end - time.monotonic())
-            if self._waker is None:
+            name, lost = wakeups.wait(end - time.monotonic())
+            if self._closed:
                 return "closed"
+            if lost:  # most likely with the cgroup that the process was in
+                with self._lock:
+                    self._stale = True
+                    self._resolve()
             if name is not None:
                 self._refresh_at = -math.inf  # an event may well mean that the limit was lowered
                 return name
             if not lost:
                 return None
-            # What it watched is gone, most likely with the cgroup that the process was in.
-            with self._lock:
-                self._stale = True
-                self._resolve()
 
     def wake(self) -> None:
         """End the wait that is running, or else the next one; from any thread, or from a signal handler."""
-        waker = self._waker
-        if waker is not None:
-            waker.wake()
+        self._wakeups.wake()
 
     def _arrange(self) -> None:
         """Arm what there is to arm, if anything changed since the last time."""
         with self._lock:
-            if self._wakeups is not None and self._stale:
+            if not self._opened:
+                self._resolve()
+            if self._stale and not self._closed:
                 self._stale = False
                 self._wakeups.arrange(self._wanted())
 
@@ -276,17 +276,16 @@ class Memory:
     def survey(self) -> Survey:
         """Read everything, arm what can be armed, return all that was found or not; takes milliseconds."""
         with self._lock:
-            if self._waker is None:
+            if self._closed:
                 return Survey(None, (), ())
             self._resolve()
             self._arrange()
-            found, wakeups = self._found, self._wakeups
+            found, woken = self._found, self._wakeups.states()
         reading = self._least(found.sources)[0]
         states: list[SourceState] = []
         for source in found.sources:
             states += self._states(source, reading)
         states += [SourceState(m.name, m.path, error=m.why) for m in (*found.missing, *self._lost.values())]
-        woken = () if wakeups is None else wakeups.states()
         if systemd.off(os.environ):
             why = f"turned off by {systemd.WATCH}={systemd.OFF}"
             woken += tuple(WakeupState("psi", path, False, error=why) for path in found.pressure)
@@ -312,10 +311,10 @@ class Memory:
     def close(self) -> None:
         """Let go of every descriptor; a running `wait()` ends, `read()` returns None from now on."""
         with self._lock:
-            waker, self._waker = self._waker, None
-            self._found, self._wakeups = Found(), None
-        if waker is not None:
-            waker.wake()  # after it is out of reach, so that whoever it wakes sees that this is closed
+            self._closed = True
+            before, self._wakeups = self._wakeups, Wakeups()
+            self._found = Found()
+        before.wake()
 
     def reopen(self) -> None:
         """Start afresh: in the child after a fork, whose descriptors are its parent's and read its parent.
@@ -325,10 +324,6 @@ class Memory:
         """
         if os.getpid() != self._pid:
             # The parent's other threads do not live on here, yet their frames hold on to what they read.
-            kept: list[Kept] = [*self._found.kept()]
-            kept += self._wakeups.kept() if self._wakeups is not None else []
-            kept += self._waker.kept() if self._waker is not None else []
-            for one in kept:
-                one.close()
-        self._found = Found()
-        self._open()
+            for kept in (*self._found.kept(), *self._wakeups.kept()):
+                kept.close()
+        self._start()

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable
 
 from ebbcache.memory.files import Kept, number_after
-from ebbcache.memory.waiting import POLLERR, POLLNVAL, Candidate, GoneError, Wakeup
+from ebbcache.memory.waiting import POLLERR, Candidate, GoneError, Wakeup
 
 WINDOWS = ((50_000, 500_000), (200_000, 2_000_000))
 """(stall, window) in microseconds, first choice first: a tenth of the time lost.
@@ -50,30 +49,25 @@ class Trigger(Wakeup):
     """An armed trigger. `stall` 0: whoever chose the trigger did not say, so every event is believed."""
 
     def __init__(self, path: str, text: bytes, stall: int) -> None:
-        self._file = Kept(path, (os.O_RDWR if text else os.O_RDONLY) | getattr(os, "O_NONBLOCK", 0))
-        super().__init__(self._file.fd)
+        super().__init__(Kept(path, (os.O_RDWR if text else os.O_RDONLY) | getattr(os, "O_NONBLOCK", 0)))
         self._stall = stall
-        # Before arming: the kernel measures a new trigger's first growth from zero, not from now, and so
-        # reports any stall since boot as if it had just happened.
-        self._total = total(self._file.read(256))
+        # Before arming: kernels count a new trigger's first growth from what their last look at the group
+        # saw, however long ago, and so may report stalls of before as if they had just happened.
+        self._total = total(self.file.read(256))
         if text:
-            os.write(self.fd, text)
+            os.write(self.file.fd, text)
             self.detail = text.rstrip(b"\0\n").decode("ascii", "replace")
 
     def fired(self, mask: int) -> bool:
         """Believe an event if the stalls since the last one believed come to the threshold."""
-        if mask & (POLLERR | POLLNVAL):
+        if mask & POLLERR:
             # What kernfs answers, for ever and at once, when the cgroup is removed.
             raise GoneError("the cgroup was removed, or pressure information turned off (POLLERR)")
-        now = total(self._file.read(256))
+        now = total(self.file.read(256))
         if now - self._total < self._stall:
             return False
         self._total = now
         return True
-
-    def kept(self) -> Iterable[Kept]:
-        """Return the one file."""
-        return (self._file,)
 
 
 def _arm(path: str) -> Wakeup:

@@ -13,11 +13,11 @@ import binascii
 import os
 import socket
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from ebbcache.memory import psi
 from ebbcache.memory.files import Kept
-from ebbcache.memory.waiting import POLLIN, POLLNVAL, Candidate, GoneError, Wakeup
+from ebbcache.memory.waiting import POLLIN, Candidate, GoneError, Wakeup
 
 WATCH = "MEMORY_PRESSURE_WATCH"
 WRITE = "MEMORY_PRESSURE_WRITE"
@@ -29,27 +29,17 @@ class Stream(Wakeup):
 
     mask = POLLIN
 
-    def __init__(self, file: Kept) -> None:
-        self._file = file
-        super().__init__(file.fd)
-
     def fired(self, mask: int) -> bool:
         """Read away what is there; the end of the stream means that the other side is gone."""
-        if mask & POLLNVAL:
-            raise GoneError("the descriptor was closed")
         got = False
         try:
-            while chunk := os.read(self.fd, 4096):
+            while chunk := os.read(self.file.fd, 4096):
                 got = True
                 if len(chunk) < 4096:
                     return True
         except BlockingIOError:
             return got
         raise GoneError("the other side closed it")
-
-    def kept(self) -> Iterable[Kept]:
-        """Return the one file."""
-        return (self._file,)
 
 
 def _stall(text: bytes) -> int:

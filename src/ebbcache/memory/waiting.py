@@ -24,8 +24,6 @@ HAVE_POLL = hasattr(select, "poll")
 POLLIN = getattr(select, "POLLIN", 1)
 POLLPRI = getattr(select, "POLLPRI", 2)
 POLLERR = getattr(select, "POLLERR", 8)
-POLLHUP = getattr(select, "POLLHUP", 16)
-POLLNVAL = getattr(select, "POLLNVAL", 32)
 
 LONGEST = 86_400.0
 """Seconds; poll's milliseconds are a C int."""
@@ -42,8 +40,8 @@ class Wakeup:
     detail = ""
     """What was asked of the kernel, where that is known only once it agreed."""
 
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
+    def __init__(self, file: Kept) -> None:
+        self.file = file
 
     def fired(self, mask: int) -> bool:
         """Consume the event; True if it means something. Raises GoneError or OSError at the end of it."""
@@ -51,7 +49,7 @@ class Wakeup:
 
     def kept(self) -> Iterable[Kept]:
         """Return the descriptors that this wake-up holds open."""
-        return ()
+        return (self.file,)
 
 
 @dataclass(frozen=True)
@@ -79,20 +77,30 @@ class Waker:
         os.set_blocking(read, False)
         os.set_blocking(write, False)
 
-    def wake(self) -> None:
-        """End the wait that runs, or else the next one."""
+    def usable(self) -> bool:
+        """Whether nobody else closed it."""
+        return self.reader.same() and self._writer.same()
+
+    def wake(self) -> bool:
+        """End the wait that runs, or else the next one; False if the pipe is not ours any more."""
+        if not self._writer.same():
+            return False
         try:
             os.write(self._writer.fd, b"\0")
-        except OSError:
-            pass  # full: it is awake already; closed: nobody waits
+        except BlockingIOError:
+            pass  # full: it is awake already
+        return True
 
-    def drain(self) -> None:
-        """Forget the wakes so far."""
+    def drain(self) -> bool:
+        """Forget the wakes so far; False if the pipe is not ours any more."""
+        if not self.reader.same():
+            return False
         try:
             while len(os.read(self.reader.fd, 512)) == 512:
                 pass
-        except OSError:
+        except BlockingIOError:
             pass
+        return True
 
     def kept(self) -> Iterable[Kept]:
         """Return the descriptors of the pipe."""
@@ -100,14 +108,19 @@ class Waker:
 
 
 class EventWaker:
-    """The same where there is no poll."""
+    """The same where there is no poll, or no descriptor left to make a pipe of."""
 
     def __init__(self) -> None:
         self.event = threading.Event()
 
-    def wake(self) -> None:
+    def usable(self) -> bool:
+        """Whether there is nothing better."""
+        return not HAVE_POLL
+
+    def wake(self) -> bool:
         """End the wait that runs, or else the next one."""
         self.event.set()
+        return True
 
     def kept(self) -> Iterable[Kept]:
         """Return no descriptor: there is none."""
@@ -115,9 +128,14 @@ class EventWaker:
 
 
 class Wakeups:
-    """What is armed, and what could not be. Whoever owns it sees to it that one thread at a time calls."""
+    """What is armed, what could not be, and the waker. Nothing is open before the first wait or `arrange`.
+
+    `wake` is for any thread; one at a time may `wait`, and whoever owns this sees to it that one arranges.
+    """
 
     def __init__(self) -> None:
+        self._waker: Waker | EventWaker | None = None
+        self._woken_early = False
         self.armed: dict[tuple[str, str, str], tuple[Candidate, Wakeup]] = {}
         self.failed: dict[tuple[str, str, str], tuple[Candidate, str]] = {}
         self.died: dict[tuple[str, str, str], str] = {}
@@ -126,23 +144,26 @@ class Wakeups:
     def arrange(self, wanted: Sequence[Sequence[Candidate]]) -> None:
         """Arm the first of each group that can be armed; keep what is armed already, let go of the rest."""
         before = self.armed
-        self.armed, self.failed = {}, {}
+        armed: dict[tuple[str, str, str], tuple[Candidate, Wakeup]] = {}
+        failed: dict[tuple[str, str, str], tuple[Candidate, str]] = {}
         for group in wanted:
             for candidate in group:
                 key = candidate.key
                 if key in before:
-                    self.armed[key] = before[key]
+                    armed[key] = before[key]
                     break
                 if key in self.died:
-                    self.failed[key] = (candidate, self.died[key])
+                    failed[key] = (candidate, self.died[key])
                     continue
                 try:
-                    self.armed[key] = (candidate, candidate.arm())
+                    armed[key] = (candidate, candidate.arm())
                     break
                 except (OSError, ValueError) as error:
-                    self.failed[key] = (candidate, explain(error))
+                    failed[key] = (candidate, explain(error))
+        # At once, for another thread may be about to wait for what is in there.
+        self.armed, self.failed = armed, failed
 
-    def lose(self, candidate: Candidate, why: str) -> None:
+    def _lose(self, candidate: Candidate, why: str) -> None:
         """Note that an armed one is of no use any more."""
         self.armed.pop(candidate.key, None)
         self.failed[candidate.key] = (candidate, why)
@@ -150,62 +171,86 @@ class Wakeups:
 
     def states(self) -> tuple[WakeupState, ...]:
         """Return what a survey shows."""
-        armed = [WakeupState(c.name, c.path, True, w.detail or c.detail) for c, w in self.armed.values()]
-        failed = [WakeupState(c.name, c.path, False, c.detail, why) for c, why in self.failed.values()]
+        armed = [
+            WakeupState(c.name, c.path, True, w.detail or c.detail) for c, w in list(self.armed.values())
+        ]
+        failed = [
+            WakeupState(c.name, c.path, False, c.detail, why) for c, why in list(self.failed.values())
+        ]
         return (*armed, *failed)
 
     def kept(self) -> list[Kept]:
         """Return every descriptor held open."""
-        return [kept for _, wakeup in self.armed.values() for kept in wakeup.kept()]
+        kept = [each for _, wakeup in list(self.armed.values()) for each in wakeup.kept()]
+        return kept if self._waker is None else [*kept, *self._waker.kept()]
 
+    def wake(self) -> None:
+        """End the wait that runs, or else the next one."""
+        waker = self._waker
+        if waker is None or not waker.wake():
+            self._woken_early = True
+            # A wait may have made its waker meanwhile, and looked at the flag before it was set.
+            if self._waker is not waker and self._waker is not None:
+                self._waker.wake()
 
-def wait(
-    waker: Waker | EventWaker,
-    wakeups: Wakeups | None,
-    timeout: float,
-    clock: Callable[[], float] = time.monotonic,
-) -> tuple[str | None, bool]:
-    """Wait at most `timeout` seconds; return (what ended it, whether a wake-up was lost meanwhile).
-
-    The name is that of the wake-up, "wake" for the waker, None when time ran out. Events that are not
-    believed do not end the wait; losing a wake-up does, with the name None, so that the caller can look for
-    another.
-    """
-    if isinstance(waker, EventWaker):
-        woken = waker.event.wait(max(0.0, min(timeout, LONGEST)))
-        waker.event.clear()
-        return ("wake" if woken else None), False
-    if TYPE_CHECKING:
-        assert hasattr(select, "poll")
-    armed = (
-        {}
-        if wakeups is None
-        else {wakeup.fd: (candidate, wakeup) for candidate, wakeup in wakeups.armed.values()}
-    )
-    poll = select.poll()
-    poll.register(waker.reader.fd, POLLIN)
-    for fd, (_, wakeup) in armed.items():
-        poll.register(fd, wakeup.mask)
-    end = clock() + max(0.0, min(timeout, LONGEST))
-    while True:
-        left = end - clock()
-        events = poll.poll(math.ceil(left * 1000) if left > 0 else 0)
-        name: str | None = None
-        lost = False
-        for fd, mask in events:
-            if fd == waker.reader.fd:
-                waker.drain()
-                name = name or "wake"
-                continue
-            candidate, wakeup = armed[fd]
+    def _ready(self) -> Waker | EventWaker:
+        waker = self._waker
+        if waker is None or not waker.usable():
+            if isinstance(waker, EventWaker) and waker.event.is_set():
+                self._woken_early = True
             try:
-                if wakeup.fired(mask):
-                    name = candidate.name if name in (None, "wake") else name
-            except (GoneError, OSError, ValueError) as error:
-                assert wakeups is not None
-                wakeups.lose(candidate, str(error) if isinstance(error, GoneError) else explain(error))
-                lost = True
-        if name is not None or lost or not events:
-            return name, lost
-        if clock() >= end:
-            return None, False
+                waker = Waker() if HAVE_POLL else EventWaker()
+            except OSError:  # out of descriptors: it still can be woken, but by nothing from the kernel
+                waker = EventWaker()
+            self._waker = waker
+        return waker
+
+    def wait(self, timeout: float) -> tuple[str | None, bool]:
+        """Wait at most `timeout` seconds; return (what ended it, whether a wake-up was lost meanwhile).
+
+        The name is that of the wake-up, "wake" for the waker, None when time ran out. Events that are not
+        believed do not end the wait; losing a wake-up does, so that the caller can look for another.
+        """
+        waker = self._ready()
+        if self._woken_early:
+            self._woken_early = False
+            return "wake", False
+        timeout = max(0.0, min(timeout, LONGEST))
+        if isinstance(waker, EventWaker):
+            woken = waker.event.wait(timeout)
+            waker.event.clear()
+            return ("wake" if woken else None), False
+        if TYPE_CHECKING:
+            assert hasattr(select, "poll")
+        armed = {wakeup.file.fd: (candidate, wakeup) for candidate, wakeup in list(self.armed.values())}
+        poll = select.poll()
+        poll.register(waker.reader.fd, POLLIN)
+        for fd, (_, wakeup) in armed.items():
+            poll.register(fd, wakeup.mask)
+        end = time.monotonic() + timeout
+        while True:
+            left = end - time.monotonic()
+            events = poll.poll(math.ceil(left * 1000) if left > 0 else 0)
+            name: str | None = None
+            lost = False
+            for fd, mask in events:
+                if fd == waker.reader.fd:
+                    if waker.drain():
+                        name = name or "wake"
+                        self._woken_early = False
+                    else:
+                        lost = True
+                    continue
+                candidate, wakeup = armed[fd]
+                if not wakeup.file.same():
+                    self.armed.pop(candidate.key, None)  # closed by somebody: it can be had again
+                    lost = True
+                    continue
+                try:
+                    if wakeup.fired(mask):
+                        name = candidate.name if name in (None, "wake") else name
+                except (GoneError, OSError, ValueError) as error:
+                    self._lose(candidate, str(error) if isinstance(error, GoneError) else explain(error))
+                    lost = True
+            if name is not None or lost or left <= 0 or not events:
+                return name, lost
