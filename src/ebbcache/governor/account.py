@@ -25,6 +25,7 @@ HALF_LIFE = 10.0  # s: then its distance from the present decays
 BURST_SECONDS = 0.5  # s: growth within about this long is one burst
 BURST_HALF_LIFE = 120.0  # s: a burst is expected to come again for minutes
 UNKNOWN_BURST = 0.2, 0.15  # of what others leave: kept for a burst never seen; more for a young program
+UNKNOWN_MOST = 2 << 30  # bytes: bursts grow with programs, not with machines
 YOUNG = 600.0  # s: in which that more halves
 RETAINED_HALF_LIFE = 60.0  # s: how fast an estimate nobody can check is given up
 IN_FLIGHT_SECONDS = 1.0  # how long an answer is believed that no reading shows
@@ -81,11 +82,13 @@ class Account:
         """What to leave free above the floor of others, under `limit`, for a first burst of unknown size.
 
         Nothing if all that is freed goes back to the kernel. If less than half of it does: 35 % of what
-        others leave, falling to 20 % with the age of the program; a larger first burst is not survived.
+        others leave, falling to 20 % with the age of the program, and at most 2 GiB; a larger first burst is
+        not survived.
         """
         always, young = UNKNOWN_BURST
         share = always + young * 0.5 ** (((self._now or 0.0) - self._began) / YOUNG)
-        return int(max(0, limit - self.floor) * share * min(1.0, 2.0 - 2.0 * self.return_rate))
+        most = min(max(0, limit - self.floor) * share, UNKNOWN_MOST)
+        return int(most * min(1.0, 2.0 - 2.0 * self.return_rate))
 
     @property
     def in_flight(self) -> int:
