@@ -82,7 +82,7 @@ class Account:
         """What to leave free above the floor of others, under `limit`, for a first burst of unknown size.
 
         Nothing if all that is freed goes back to the kernel. If less than half of it does: 35 % of what
-        others leave, falling to 20 % with the age of the program, and at most 2 GiB; a larger first burst is
+        others leave, falling to 20 % with the age of the program, at most 2 GiB; a larger first burst is
         not survived.
         """
         always, young = UNKNOWN_BURST
