@@ -124,51 +124,55 @@ def mirrored(func: FunctionType, *, typed: bool, method: bool) -> Call:
     while any(name.startswith(p) for name in code.co_varnames):
         p += "_"
 
-    parameters = list(positional)
+    parameters, arguments, fields = list(positional), list(positional), list(positional)
     if code.co_posonlyargcount:
         parameters.insert(code.co_posonlyargcount, "/")
     if rest or keyword:
         parameters.append(f"*{rest or ''}")
-    arguments = [*positional, *([f"*{rest}"] if rest else []), *(f"{name}={name}" for name in keyword)]
-    fields = [*positional, *([rest] if rest else []), *keyword]
-    if method:
-        fields[0] = f"{p}owner"
-    kinds = [f"{p}type({name})" for name in fields if name != rest] if typed else []
-    if typed and rest:
-        kinds.append(f"*{p}map({p}type, {rest})")
     parameters += keyword
+    if rest:
+        arguments.append(f"*{rest}")
+        fields.append(rest)
+    arguments += [f"{name}={name}" for name in keyword]
+    fields += keyword
     if extra:
         parameters.append(f"**{extra}")
         arguments.append(f"**{extra}")
-        kinds.insert(0, f"*{extra}.items()")
-        if typed:
-            kinds.append(f"*{p}map({p}type, {extra}.values())")
-    fields += kinds
+        fields.append(f"*{extra}.items()")
+    if typed:
+        named = positional[1:] if method else positional
+        fields += [f"{p}type({name})" for name in (*named, *keyword)]
+        fields += [f"*{p}map({p}type, {rest})"] * bool(rest)
+        fields += [f"*{p}map({p}type, {extra}.values())"] * bool(extra)
+    if method:
+        fields[0] = f"{p}owner"
+    # One argument identifies itself: no tuple to make, to hash, to compare or to store.
+    alone = len(fields) == 1 and not (method or extra)
     return Call(
         p=p,
         parameters=", ".join(parameters),
         arguments=", ".join(arguments),
-        # One argument identifies itself: no tuple to make, to hash, to compare or to store.
-        key=fields[0] if len(fields) == 1 and not method else f"({''.join(f'{f}, ' for f in fields)})",
+        key=fields[0] if alone else f"({''.join(f'{field}, ' for field in fields)})",
         receiver=positional[0] if method else None,
         defaults=func.__defaults__,
         kwdefaults=func.__kwdefaults__,
     )
 
 
-def as_called(make: Callable[..., object], func: Callable[..., Any], *, method: bool) -> Call:
-    """Calls whose key is ``make(*args, **kwargs)`` with the arguments just as the caller wrote them."""
-    if not method:
-        key, first, receiver = "_ebb_make(*_ebb_args, **_ebb_kwargs)", "", None
-    else:
-        # The function's own name for it, so that a call without an instance is refused in its words.
-        receiver = func.__code__.co_varnames[0] if isinstance(func, FunctionType) else "self"
-        key, first = f"(_ebb_owner, _ebb_make({receiver}, *_ebb_args, **_ebb_kwargs))", f"{receiver}, "
+def as_called(make: Callable[..., object], receiver: str | None = None) -> Call:
+    """Calls whose key is ``make(*args, **kwargs)`` with the arguments just as the caller wrote them.
+
+    A method has its *receiver* in front of them, under the name it has there, so that a call without an
+    instance is refused in the method's own words.
+    """
+    rest = "*_ebb_args, **_ebb_kwargs"
+    if receiver is None:
+        return Call(p="_ebb_", parameters=rest, arguments=rest, key=f"_ebb_make({rest})", make=make)
     return Call(
         p="_ebb_",
-        parameters=f"{first}{'/, ' if first else ''}*_ebb_args, **_ebb_kwargs",
-        arguments=f"{first}*_ebb_args, **_ebb_kwargs",
-        key=key,
+        parameters=f"{receiver}, /, {rest}",
+        arguments=f"{receiver}, {rest}",
+        key=f"(_ebb_owner, _ebb_make({receiver}, {rest}))",
         receiver=receiver,
         make=make,
     )

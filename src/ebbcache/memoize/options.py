@@ -87,22 +87,24 @@ class Options:
         kind = _POLICIES[self.policy]
         return kind(self.maxsize, maxbytes=self.maxbytes, name=name, sizeof=sizeof, listener=listener)
 
-    def call(self, func: Callable[..., Any], *, method: bool = False) -> Call:
+    def call(self, func: Callable[..., Any], *, method: bool) -> Call:
         """Find out how this function's calls become keys."""
         if self.key is not None:
-            return as_called(self.key, func, method=method)
+            return as_called(self.key, func.__code__.co_varnames[0] if method else None)
         if isinstance(func, FunctionType):
             return mirrored(func, typed=self.typed, method=method)
         # What is not written in Python may treat a default written out and one left out differently.
-        return as_called(typed_key if self.typed else plain_key, func, method=method)
+        return as_called(typed_key if self.typed else plain_key)
 
-    def checked(self, func: Callable[..., Any]) -> None:
-        """Refuse what cannot be cached: what is no function, and functions that make iterators."""
+    def check(self, func: Callable[..., Any], *, method: bool) -> None:
+        """Refuse what cannot be cached: what is no function or method, and functions that make iterators."""
         kind = type(func).__name__
         if kind in ("classmethod", "staticmethod", "property"):
             raise TypeError(f"{self.who} goes under @{kind}, next to the function; here it was put over it")
-        if not callable(func):
+        if not callable(func) or (method and not isinstance(func, FunctionType)):
             raise TypeError(f"{self.who} decorates functions, not {func!r}")
+        if method and not func.__code__.co_argcount:
+            raise TypeError(f"{self.who}: {full_name(func)} has no parameter for the instance")
         if isgeneratorfunction(func) or isasyncgenfunction(func):
             raise TypeError(
                 f"{self.who}: {full_name(func)} is a generator function; what it returns can be used only "

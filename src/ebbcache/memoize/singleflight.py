@@ -29,9 +29,14 @@ class _Flight:
     def __init__(self, parent: _Flight | None) -> None:
         self.task: Task[Any] | None = None  # None while it is being started
         self.waiters: set[Future[Any]] = set()
-        # What code within this flight waits for, under the future it waits on.
-        self.awaits: dict[Future[Any], _Flight] = {}
+        # What code within this flight waits for; each place that waits has a key of its own.
+        self.awaits: dict[object, _Flight] = {}
         self.depth: int = parent.depth + 1 if parent is not None else 1
+        if self.depth > sys.getrecursionlimit():
+            # Each task has a stack of its own, so the interpreter would not notice.
+            raise RecursionError(
+                "maximum recursion depth exceeded while calling cached coroutine functions"
+            )
         self.over = False
         self.stale = False  # invalidated or abandoned: nobody joins it, the cache does not keep its value
 
@@ -118,7 +123,7 @@ class Flights:
         if flight is None or flight.over or flight.stale:
             flight = self._start(loop, flights, key, call, parent)
         elif parent is not None and flight.needs(parent):
-            return await call()
+            return await _detour(call, parent)
 
         waiter = loop.create_future()
         flight.waiters.add(waiter)
@@ -182,6 +187,22 @@ class Flights:
         if not flight.stale:
             self._keep(key, value, perf_counter() - began)
         return value
+
+
+async def _detour(call: Callable[[], Awaitable[Any]], parent: _Flight) -> Any:
+    """Make a call afresh that would wait for itself: it recurs, perhaps without end, within *parent*."""
+    detour = _Flight(parent)
+    parent.awaits[detour] = detour
+    token = _current.set(detour)
+    try:
+        return await call()
+    finally:
+        detour.over = True
+        del parent.awaits[detour]
+        try:
+            _current.reset(token)
+        except ValueError:  # closed from another context, at the end of its loop
+            pass
 
 
 async def _abandoned(task: Task[Any], error: CancelledError) -> Any:

@@ -29,7 +29,7 @@ _ONE_SHOT: Final = frozenset({GeneratorType, AsyncGeneratorType, CoroutineType})
 
 def wrap(func: Callable[..., Any], options: Options, *, method: bool = False) -> Any:
     """Answer what stands for a decorated function; a *method*'s entries belong to its instances."""
-    options.checked(func)
+    options.check(func, method=method)
     call = options.call(func, method=method)
     values: dict[str, Any] = {}
     owners: Owners | None = None
@@ -43,6 +43,7 @@ def wrap(func: Callable[..., Any], options: Options, *, method: bool = False) ->
         cache = options.cache(func, options.sizeof, None)
         store = cache.set
     key_of = call.key_of(**values)
+    key_of.__qualname__ = getattr(func, "__qualname__", key_of.__qualname__)  # it refuses wrong calls, too
     ttl = options.ttl
 
     def keep(key: Any, value: Any, seconds: float) -> None:
@@ -111,6 +112,9 @@ def administer(
         """Answer the options that the function was decorated with."""
         return dict(parameters)
 
+    # functools' show plain signatures, without annotations, and its tests look at them.
+    for function in (cache_info, cache_clear, cache_parameters):
+        function.__annotations__.clear()
     made: Any = functools.update_wrapper(wrapper, func)
     made.cache = cache
     made.cache_info = cache_info
