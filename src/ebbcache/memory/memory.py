@@ -73,8 +73,7 @@ class Memory:
         self._lock = threading.RLock()
         self._pid = os.getpid()
         self._closed = False
-        # Nothing is opened before somebody asks: a program may import this, fork, and close all
-        # descriptors.
+        # Nothing is opened before somebody asks: what imports this may yet fork and close all descriptors.
         self._opened = False
         self._found = Found()
         self._wakeups = Wakeups()
