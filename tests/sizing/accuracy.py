@@ -58,8 +58,11 @@ def freed(
     make: Callable[[int], Any], size: Callable[[Any], int], copies: int = COPIES
 ) -> tuple[float, float]:
     """Return the bytes that dropping a value of `make` frees, and what `size` said of it, on average."""
-    for i in range(copies):  # classes, caches and free lists settle
-        size(make(i))
+    for i in range(40):  # classes, caches and free lists settle
+        value = make(i)
+    size(value)
+    del value
+    gc.freeze()  # else every collection goes through the whole test session
     gc.collect()
     tracemalloc.start(1)
     try:
@@ -77,6 +80,7 @@ def freed(
         after = _held()
     finally:
         tracemalloc.stop()
+        gc.unfreeze()
     return (before - after) / half, statistics.fmean(said)
 
 

@@ -17,7 +17,7 @@ from sys import getsizeof
 from typing import Any, Literal, TypeVar, cast, overload
 
 from .chunks import ROUNDED, SMALL
-from .kinds import Table
+from .kinds import Table, describe
 from .layout import Sizer, fixed
 from .walk import Walk
 
@@ -147,15 +147,16 @@ def use(sizer: Literal["ebbcache", "pympler"]) -> None:
         asizeof: Any = importlib.import_module("pympler.asizeof")
     except ImportError as error:
         raise ImportError('use("pympler") needs pympler: pip install "ebbcache[exact]"') from error
-    told: set[type] = set()
+    told: set[str] = set()
 
     def measure(obj: object) -> int:
         try:
             return int(asizeof.asizeof(obj))
         except Exception as error:
-            if type(obj) not in told:
-                told.add(type(obj))
-                _log.warning("pympler cannot size a %s, ebbcache does", type(obj), exc_info=error)
+            name = describe(type(obj))
+            if name not in told:
+                told.add(name)
+                _log.warning("pympler cannot size %s, ebbcache does: %r", name, error)
             return Walk(_table, None).weigh(obj)
 
     _yardstick = measure

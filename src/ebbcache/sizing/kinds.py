@@ -10,6 +10,7 @@ import enum
 import gc
 import logging
 import threading
+import traceback
 import types
 import weakref
 from collections import OrderedDict, deque
@@ -39,6 +40,7 @@ from .layout import (
     read_str_subclass,
     read_tuple,
     reader_of_arrays,
+    reader_of_bytes_io,
     reader_of_ctypes,
     reader_of_instances,
     reader_of_others,
@@ -90,6 +92,7 @@ _FOREIGN: Final[dict[tuple[object, str], Callable[[type], Expand]]] = {
     ("numpy", "ndarray"): reader_of_arrays,
     ("numpy", "generic"): reader_of_scalars,
     ("_ctypes", "_CData"): reader_of_ctypes,
+    ("_io", "BytesIO"): reader_of_bytes_io,
 }
 """By module and name, so that nothing is imported to recognise what a program does not use."""
 
@@ -117,11 +120,13 @@ class Kind:
         """A `__sizeof__` written in Python, believed if it says more than was found."""
         self.told = False
 
-    def complain(self, what: str, error: BaseException | None = None) -> None:
+    def complain(self, what: str, error: BaseException) -> None:
         """Log what is wrong with this type, the first time."""
         if not self.told:
             self.told = True
-            _log.warning("sizes of %s are estimates: %s", self.name, what, exc_info=error)
+            # As text: handlers may keep what they are given, and a traceback keeps the value.
+            trace = "".join(traceback.format_exception(error))
+            _log.warning("sizes of %s are estimates: %s\n%s", self.name, what, trace)
 
 
 class _Asking(threading.local):
@@ -190,7 +195,7 @@ class Table:
         return shared if kind == id(class_of(obj)) else 0.0
 
     def charged_to_another(self, obj: object, root: object) -> bool:
-        """Return whether `obj` was charged to a value other than `root` before. If not, it now is to `root`."""
+        """Tell if `obj` was charged to another value than `root` before. If not, it is now to `root`."""
         if len(self._charged) >= _REMEMBERED:
             self._charged.clear()
         kind, payer = self._charged.setdefault(id(obj), (id(class_of(obj)), id(root)))
@@ -252,7 +257,7 @@ def _measured(cls: type) -> Kind:
     for base in line:
         reader = _FOREIGN.get((_module(base), _qualname(base)))
         if reader is not None:
-            return Kind(cls, reader(base), view=True)
+            return Kind(cls, reader(base), view=reader is reader_of_arrays)
     measure, claim = _sizeofs(line)
     for base in line:
         if id(base) in _BASES:
@@ -270,10 +275,10 @@ def _measured(cls: type) -> Kind:
 
 
 def _field(line: tuple[type, ...], name: str) -> Sizer | None:
-    """Return the getter of the first field of that name that is written in C, if any."""
+    """Return the getter of the first field of that name that is written in C, and so no slot, if any."""
     for base in line:
         field: Any = members(base).get(name)
-        if type(field) in _C_FIELDS:
+        if type(field) in _C_FIELDS and "__slots__" not in members(base):
             return cast(Sizer, field.__get__)
     return None
 

@@ -11,6 +11,7 @@ attributes seen, which is what CPython settles on after some thirty instances of
 from __future__ import annotations
 
 import gc
+import io
 import operator
 import random
 import sys
@@ -43,6 +44,7 @@ _deque: Any = deque
 _sizeof_dict: Sizer = _dict.__sizeof__
 _sizeof_ordered_dict: Sizer = _ordered_dict.__sizeof__
 _sizeof_deque: Sizer = _deque.__sizeof__
+_sizeof_bytes_io: Sizer = io.BytesIO.__sizeof__
 _len_dict: Sizer = _dict.__len__
 _keys: Callable[[Any], Iterable[Any]] = _dict.keys
 
@@ -294,6 +296,19 @@ def reader_of_scalars(generic: type) -> Expand:
 
     def read(obj: Any, cap: float) -> Expanded:
         return fixed(class_of(obj)), [], 1
+
+    return read
+
+
+def reader_of_bytes_io(cls: type) -> Expand:
+    """Return the reader of io.BytesIO, which keeps a bytes object, and since CPython 3.12 shows it too."""
+
+    def read(obj: Any, cap: float) -> Expanded:
+        kids = gc.get_referents(obj)
+        own = fixed(class_of(obj))
+        if bytes not in map(class_of, kids):
+            own += chunk(max(0, _sizeof_bytes_io(obj) - basicsize(io.BytesIO)))
+        return own, kids, 1
 
     return read
 

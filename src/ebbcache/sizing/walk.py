@@ -309,7 +309,9 @@ class Walk:
     def _worth_a_try(self, top: Top) -> bool:
         """Return whether the references missing for `top` may turn up in its own tree."""
         outside = self._outside(top)
-        return outside < self._left and not outside > self._table.shared_before(top.obj) / 2 > 0
+        if outside >= self._left:
+            return False
+        return self._last == -sys.maxsize or not outside > self._table.shared_before(top.obj) / 2 > 0
 
     def _draw(self, tops: list[Top], cost: float) -> list[Top]:
         """Return `tops`, or some if to walk all costs too much; these then stand for the others too."""
