@@ -53,7 +53,7 @@ def _memory(axes: Any, samples: Sequence[Sample], fixed_bytes: int) -> None:
         [sample.standing.neighbour / MIB for sample in samples],
         [sample.standing.cached / MIB for sample in samples],
         colors=[_PROGRAM, _NEIGHBOUR, _CACHED],
-        labels=["the program itself", "its neighbour", "cached by ebbcache (no size set)"],
+        labels=["the program, and what malloc keeps", "its neighbour", "cached by ebbcache (no size set)"],
     )
     axes.plot(times, [sample.standing.limit / MIB for sample in samples], color=_LIMIT, lw=2, label="limit")
     axes.plot(
