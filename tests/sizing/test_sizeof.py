@@ -262,6 +262,8 @@ def test_samples_come_near_the_whole(value: Any, tolerance: float) -> None:
 def test_refuses_a_budget_of_nothing(budget: int) -> None:
     with pytest.raises(ValueError, match=f"budget .* {budget}"):
         sizeof([], budget=budget)
+    with pytest.raises(TypeError, match="budget must be an int"):
+        sizeof([], budget="10")  # type: ignore[arg-type]
 
 
 values = st.recursive(

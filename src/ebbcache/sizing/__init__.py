@@ -62,8 +62,10 @@ def sizeof(obj: object, *, exact: bool = False, budget: int = BUDGET) -> int:
        found so.
 
     Looks at up to `budget` objects exactly, at under a microsecond each, then at about as many in samples
-    which stand for the rest; `exact=True` looks at all of them. What cannot be read is estimated, and
-    logged once a type. Raises ValueError for a `budget` that is not positive.
+    which stand for the rest; `exact=True` looks at all of them. Samples come within some 10 % where a value
+    is wide; of a chain longer than the budget (a linked list) only so much is seen. What cannot be read is
+    estimated, and logged once a type. Raises ValueError for a `budget` that is not positive, TypeError for
+    one that is no int.
 
     >>> sizeof(1.5), sizeof(None)
     (32, 0)
@@ -79,6 +81,8 @@ def sizeof(obj: object, *, exact: bool = False, budget: int = BUDGET) -> int:
             return 0
         size = getsizeof(obj)
         return ROUNDED[size] if size <= SMALL else size + 23 & -16
+    if type(budget) is not int:
+        raise TypeError(f"budget must be an int, a number of objects, not {budget!r}")
     if budget < 1:
         raise ValueError(f"budget must be a positive number of objects, got {budget!r}")
     try:
