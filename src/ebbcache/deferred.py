@@ -7,11 +7,11 @@ request costs one addition; a debt is paid at most once, whoever pays.
 
 from __future__ import annotations
 
-import os
 import threading
 import weakref
 from collections.abc import Callable
 
+from ebbcache.forking import in_child
 from ebbcache.shrinkers import ShrinkFunction, SizeFunction, hold, registered, whole
 from ebbcache.units import format_bytes, parse_bytes
 
@@ -26,7 +26,7 @@ def _renew_lock() -> None:
     _lock = threading.RLock()
 
 
-os.register_at_fork(after_in_child=_renew_lock)
+in_child(_renew_lock)
 
 
 def _no_size() -> None:

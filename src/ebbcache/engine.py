@@ -11,13 +11,13 @@ moment, so a pass overshoots at most by what its very last call gave too much; a
 from __future__ import annotations
 
 import functools
-import os
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ebbcache.clock import clock
+from ebbcache.forking import in_child
 from ebbcache.shrinkers import Gave, Offer, Shrinker, registered
 from ebbcache.units import parse_bytes
 
@@ -82,7 +82,7 @@ def _after_fork() -> None:
     _state.running = None
 
 
-os.register_at_fork(after_in_child=_after_fork)
+in_child(_after_fork)
 
 
 def current_pass() -> Pass | None:
@@ -158,7 +158,9 @@ def reclaim(
 @functools.cache
 def _machine() -> int:
     """Return the bytes of memory that this machine has: nobody can free more."""
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    import psutil  # seldom asked, and slow to import
+
+    return int(psutil.virtual_memory().total)
 
 
 def _run(

@@ -13,7 +13,6 @@ import inspect
 import itertools
 import logging
 import operator
-import os
 import threading
 import traceback
 import weakref
@@ -24,6 +23,7 @@ from types import FunctionType, MethodType, TracebackType
 from typing import Any, TypeVar, cast, overload
 
 from ebbcache.clock import clock
+from ebbcache.forking import in_child
 from ebbcache.units import format_bytes
 
 __all__ = ["Gave", "Offer", "Record", "Shrinker", "register_shrinker", "registered"]
@@ -65,7 +65,7 @@ def _renew_lock() -> None:
     _lock = threading.RLock()
 
 
-os.register_at_fork(after_in_child=_renew_lock)
+in_child(_renew_lock)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import atexit
 import logging
-import os
 import threading
 import weakref
 from typing import Protocol
 
+from ebbcache.forking import in_child
 from ebbcache.governor.deciding import SLOWEST, Governor
 from ebbcache.memory import Memory
 
@@ -128,6 +128,5 @@ class Watcher:
 
 def install(watcher: Watcher) -> None:
     """Keep `watcher` right for the rest of the process' life: forks and interpreter exit."""
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=watcher.after_fork)
+    in_child(watcher.after_fork)
     atexit.register(watcher.stop)
