@@ -7,7 +7,7 @@ much in them is dead, so all operations are O(log n) amortised.
 
 No item is lost to a thread, a signal handler or a finaliser in between: every change is one call into C,
 made only if the top is still the item that was looked at, and a rebuild starts over if anything was pushed
-meanwhile. An item missing all the same (an exception between link and push) is found by the next rebuild.
+meanwhile. Entries are pushed before they are linked, so that none is without an item.
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ _EPOCH_UTC = _EPOCH.replace(tzinfo=datetime.UTC)
 class LazyHeap:
     """A heap of ``(number, serial)`` pairs, least first."""
 
-    __slots__ = ("items", "lock", "pushes")
+    __slots__ = ("changes", "items", "lock", "pushes")
 
     def __init__(self, lock: threading.RLock) -> None:
         self.items: list[Item] = []
         self.lock = lock
         self.pushes = 0
+        self.changes = 0  # other than pushes
 
     def push(self, number: float, serial: int) -> None:
         """Add an item. O(log n)."""
@@ -50,6 +51,7 @@ class LazyHeap:
         with self.lock:
             items = self.items
             if items and items[0] is item:
+                self.changes += 1
                 heappop(items)
 
     def replace(self, item: Item, number: float) -> None:
@@ -67,6 +69,7 @@ class LazyHeap:
             heapify(items)
             with self.lock:
                 if self.pushes == pushes:
+                    self.changes += 1
                     self.items = items
                     return
 

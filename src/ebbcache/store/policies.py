@@ -144,15 +144,19 @@ class LFUStore(Store[K, V]):
     __slots__ = ("_age_at", "_ranks")
 
     policy = "lfu"
+    _announces = True
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._ranks = LazyHeap(self._lock)
         self._age_at = 0
 
-    def _linked(self, entry: Entry[K, V]) -> None:
-        super()._linked(entry)
+    def _announce(self, entry: Entry[K, V], when: float | None) -> None:
+        super()._announce(entry, when)
         self._ranks.push(entry.hits, entry.serial)
+
+    def _put(self, *args: Any, **kwargs: Any) -> tuple[Entry[K, V], Entry[K, V] | None]:
+        put = super()._put(*args, **kwargs)
         accesses = self.hits + self.misses
         left = self._age_at - accesses
         half_life = HALF_LIFE * len(self._entries)
@@ -160,6 +164,7 @@ class LFUStore(Store[K, V]):
             self._age_at = accesses + half_life
             if left <= 0 and accesses:
                 self._age()
+        return put
 
     def _tidy(self) -> None:
         super()._tidy()
@@ -216,6 +221,14 @@ class LFUStore(Store[K, V]):
     def _ranked(self, n: int, hottest: bool) -> list[Entry[K, V]]:
         pick = heapq.nlargest if hottest else heapq.nsmallest
         return pick(n, self._living(), key=lambda entry: (entry.hits, entry.serial))
+
+    def _check(self) -> None:
+        super()._check()
+        least: dict[int, float] = {}
+        for number, serial in self._ranks.items:
+            least[serial] = min(number, least.get(serial, number))
+        missing = [e for e in self._snapshot() if not least.get(e.serial, float("inf")) <= e.hits]
+        assert len(missing) <= 1, "more out of the ranks than the one that `_victim` may hold"
 
 
 class DensityStore(Store[K, V]):

@@ -81,7 +81,8 @@ class Store(Table[K, V]):
     def _evict(self, nbytes: int, leave: int = 0) -> list[Entry[K, V]]:
         """Remove victims in the policy's order until their sizes reach `nbytes`; return them.
 
-        Stops before less than `leave` bytes would stay.
+        Stops before less than `leave` bytes would stay. If that takes all bytes there are, everything goes in
+        one commit, in no order.
         """
         if nbytes >= self.nbytes and leave <= 0:
             return self._drain() if self.nbytes else []

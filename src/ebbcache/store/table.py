@@ -63,6 +63,7 @@ class Table(MutableMapping[K, V]):
 
     policy: ClassVar[str]
     """The policy's name."""
+    _announces: ClassVar[bool] = False  # whether entries without a deadline must be in a heap, too
     hits: int
     """Lookups that found a live entry."""
     misses: int
@@ -243,6 +244,7 @@ class Table(MutableMapping[K, V]):
         else:
             first, entry.stamp = history
         entry.deadline = deadline
+        when = None if deadline is None else moment(deadline)
         slot = (serial,)
         linked = False
         while True:
@@ -263,8 +265,18 @@ class Table(MutableMapping[K, V]):
                     if bucket is not old:
                         fresh = tuple([entry if other is old else other for other in bucket])
             with self._lock:
+                # The heaps hear of the entry first: an item without an entry is a dead one, an entry without
+                # an item would be forgotten. A finaliser may have thrown the dead item out by now, however.
+                due = self._due
+                changes = due.changes
+                if deadline is not None or self._announces:
+                    self._announce(entry, when)
                 table = self._table
-                if (h in table and table[h] is bucket) if bucket is not None else h not in table:
+                if (
+                    ((h in table and table[h] is bucket) if bucket is not None else h not in table)
+                    and due is self._due
+                    and due.changes == changes
+                ):
                     # What may run out of memory comes first, and is harmless alone: a slot whose serial is
                     # unknown is a dead one, and an entry that nobody can look up is taken out again.
                     entries = self._entries
@@ -288,7 +300,8 @@ class Table(MutableMapping[K, V]):
                         self._cost_count += 1
                     linked = True
             if linked:
-                self._linked(entry)
+                if 2 * len(self._slots) > 3 * len(self._entries) + 128:
+                    self._tidy()
                 return entry, old
 
     def _unlink(self, entry: Entry[K, V]) -> bool:
@@ -360,16 +373,12 @@ class Table(MutableMapping[K, V]):
         """Forget a lock that a thread of the parent process may hold."""
         self._lock = self._due.lock = threading.RLock()
 
-    def _linked(self, entry: Entry[K, V]) -> None:
-        """Enter a new entry in the heaps, and forget the dead where they outnumber the living."""
-        if entry.deadline is not None:
-            when = moment(entry.deadline)
-            if when is None:
-                self._unordered = True
-            else:
-                self._due.push(when, entry.serial)
-        if 2 * len(self._slots) > 3 * len(self._entries) + 128:
-            self._tidy()
+    def _announce(self, entry: Entry[K, V], when: float | None) -> None:
+        """Enter an entry about to be linked in the heaps; `when` is its deadline as a number."""
+        if when is not None:
+            self._due.push(when, entry.serial)
+        elif entry.deadline is not None:
+            self._unordered = True
 
     def _tidy(self) -> None:
         """Forget the dead. O(n), after n removals."""
