@@ -8,7 +8,7 @@ Bound: deciding which, once for each decorated function.
 
 from __future__ import annotations
 
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, MutableMapping, MutableSequence
 from contextlib import AbstractContextManager
 from typing import Any, Literal, ParamSpec, TypeVar, cast, overload
 
@@ -163,4 +163,6 @@ def cached(
 def _is_mapping(cache: object) -> bool:
     # Asked of the type, as subscripting does: a class is a function here, though dict[int] is possible.
     kind = type(cache)
-    return hasattr(kind, "__getitem__") and hasattr(kind, "__setitem__")
+    return (
+        hasattr(kind, "__getitem__") and hasattr(kind, "__setitem__") and not isinstance(cache, MutableSequence)
+    )

@@ -76,6 +76,11 @@ class Options:
             "typed": self.typed,
         }
 
+    @property
+    def kind(self) -> type[Cache[Any, Any]]:
+        """The class that the policy names."""
+        return _POLICIES[self.policy]
+
     def cache(
         self,
         func: Callable[..., Any],
@@ -84,8 +89,7 @@ class Options:
     ) -> Cache[Any, Any]:
         """Make the cache for a function, named after it unless a name was given."""
         name = self.name if self.name is not None else full_name(func)
-        kind = _POLICIES[self.policy]
-        return kind(self.maxsize, maxbytes=self.maxbytes, name=name, sizeof=sizeof, listener=listener)
+        return self.kind(self.maxsize, maxbytes=self.maxbytes, name=name, sizeof=sizeof, listener=listener)
 
     def call(self, func: Callable[..., Any], *, method: bool) -> Call:
         """Find out how this function's calls become keys."""

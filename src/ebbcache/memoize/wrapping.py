@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from ebbcache.caches import Cache
 from ebbcache.memoize.options import Options, full_name
-from ebbcache.memoize.owners import ITSELF, Owners
+from ebbcache.memoize.owners import ITSELF, NOTE, RECORD, Owners
 from ebbcache.memoize.protocols import CacheInfo
 from ebbcache.memoize.singleflight import Flights
 from ebbcache.sizing import sizeof as measured
@@ -35,8 +35,7 @@ def wrap(func: Callable[..., Any], options: Options, *, method: bool = False) ->
     owners: Owners | None = None
     if method:
         owners = Owners(full_name(func))
-        sizeof = None if options.sizeof is None else _without_owner(options.sizeof, options.key is not None)
-        cache = options.cache(func, sizeof, owners.left)
+        cache = options.cache(func, _owned_size(options), owners.left)
         store = owners.storing(cache)
         values = {"find": owners.find, "enter": owners.enter, "ITSELF": ITSELF}
     else:
@@ -134,15 +133,22 @@ def _is_async(func: Callable[..., Any]) -> bool:
     return iscoroutinefunction(func) or iscoroutinefunction(type(func).__call__)
 
 
-def _without_owner(sizeof: Callable[[Any, Any], int], made: bool) -> Callable[[Any, Any], int]:
-    """Answer a user's sizer as the cache calls it, which knows keys with their owner in front."""
+def _owned_size(options: Options) -> Callable[[Any, Any], int]:
+    """Answer how a method's entries are sized: with what their owner costs, or as the user says."""
+    sizeof, made, overhead = options.sizeof, options.key is not None, options.kind.overhead
 
-    def sized(key: Any, value: Any) -> int:
+    def measure(key: Any, value: Any) -> int:
+        # The owner has noted the key by now.
+        owned = RECORD if len(key[0].keys) == 1 else NOTE
+        return measured(key) + measured(value) + overhead + owned
+
+    def ask(key: Any, value: Any) -> int:
         if value is ITSELF:  # the instance is not the cache's
-            return measured(key)
-        return sizeof(key[1] if made else key[1:], value)
+            return measured(key) + overhead
+        said: int = sizeof(key[1] if made else key[1:], value)
+        return said
 
-    return sized
+    return measure if sizeof is None else ask
 
 
 def _refuse(func: Callable[..., Any], value: Any) -> None:
