@@ -64,7 +64,9 @@ class Machine:
 
 
 @contextmanager
-def machine(limit: int | str, others: int | str = 0, *, returns: float = 1.0) -> Generator[Machine, None, None]:
+def machine(
+    limit: int | str, others: int | str = 0, *, returns: float = 1.0
+) -> Generator[Machine, None, None]:
     """Stand a make-believe machine of `limit` bytes in for the real one while the block runs.
 
     >>> import ebbcache
