@@ -1,4 +1,4 @@
-"""`cached(mapping, ...)` does what the installed cachetools does: the same script run on both, side by side."""
+"""`cached(mapping, ...)` does what the installed cachetools does: one script run on both, side by side."""
 
 from __future__ import annotations
 
@@ -89,7 +89,11 @@ mappings = st.sampled_from(
     ]
 )
 steps = st.one_of(
-    st.tuples(st.just("call"), st.lists(st.integers(0, 3), max_size=2), st.dictionaries(st.sampled_from("ab"), st.integers(0, 3))),
+    st.tuples(
+        st.just("call"),
+        st.lists(st.integers(0, 3), max_size=2),
+        st.dictionaries(st.sampled_from("ab"), st.integers(0, 3)),
+    ),
     st.tuples(st.just("clear"), st.none(), st.none()),
     st.tuples(st.just("info"), st.none(), st.none()),
     st.tuples(st.just("forget"), st.integers(0, 3), st.none()),
@@ -175,7 +179,9 @@ def test_a_weak_mapping(cached_by):
 def test_an_expiring_mapping(cached_by):
     now = 0
     calls = []
-    f = cached_by(cachetools.TTLCache(10, ttl=5, timer=lambda: now), info=True)(lambda x: calls.append(x) or x)
+    f = cached_by(cachetools.TTLCache(10, ttl=5, timer=lambda: now), info=True)(
+        lambda x: calls.append(x) or x
+    )
     assert [f(1), f(1)] == [1, 1]
     now = 5
     assert f(1) == 1
@@ -213,9 +219,7 @@ def test_unhashable(cached_by):
 
 def test_on_methods(cached_by):
     class C:
-        cache = {}
-
-        @cached_by(cache, key=lambda self, x: x)
+        @cached_by({}, key=lambda self, x: x)
         def f(self, x):
             return [x]
 
@@ -322,7 +326,8 @@ def test_a_lock_is_free_during_the_call_and_the_first_answer_stays(cached_by):
 
 class TestMistakes:
     @pytest.mark.parametrize(
-        "option", [{"maxsize": 1}, {"maxbytes": 1}, {"ttl": 1}, {"policy": "lru"}, {"typed": True}, {"name": "n"}]
+        "option",
+        [{"maxsize": 1}, {"maxbytes": 1}, {"ttl": 1}, {"policy": "lru"}, {"typed": True}, {"name": "n"}],
     )
     def test_options_for_a_cache_of_ours(self, option):
         with pytest.raises(TypeError, match=next(iter(option))):

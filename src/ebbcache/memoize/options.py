@@ -101,7 +101,7 @@ class Options:
         return as_called(typed_key if self.typed else plain_key)
 
     def check(self, func: Callable[..., Any], *, method: bool) -> None:
-        """Refuse what cannot be cached: what is no function or method, and functions that make iterators."""
+        """Refuse what cannot be cached: what is no function, and functions that make iterators."""
         kind = type(func).__name__
         if kind in ("classmethod", "staticmethod", "property"):
             raise TypeError(f"{self.who} goes under @{kind}, next to the function; here it was put over it")

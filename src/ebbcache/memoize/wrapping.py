@@ -15,6 +15,7 @@ from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, Final
 
 from ebbcache.caches import Cache
+from ebbcache.memoize.invalidated import Invalidated
 from ebbcache.memoize.options import Options, full_name
 from ebbcache.memoize.owners import ITSELF, NOTE, RECORD, Owners
 from ebbcache.memoize.protocols import CacheInfo
@@ -44,12 +45,24 @@ def wrap(func: Callable[..., Any], options: Options, *, method: bool = False) ->
     key_of = call.key_of(**values)
     key_of.__qualname__ = getattr(func, "__qualname__", key_of.__qualname__)  # it refuses wrong calls, too
     ttl = options.ttl
+    invalidated = Invalidated()
 
-    def keep(key: Any, value: Any, seconds: float) -> None:
+    def outdated(key: Any, began: float) -> bool:
+        if invalidated.last < began:
+            return False
+        return invalidated.since(began, key, key[0]) if method else invalidated.since(began, key)
+
+    def keep(key: Any, value: Any, began: float) -> None:
         if type(value) in _ONE_SHOT:
             _refuse(func, value)
-        if options.maxsize != 0:
-            store(key, value, ttl, seconds)
+        if options.maxsize == 0:
+            return
+        if outdated(key, began):
+            return
+        store(key, value, ttl, perf_counter() - began)
+        # Invalidated between the look and the store? Whoever did it found nothing to remove.
+        if outdated(key, began):
+            cache.pop(key, None)
 
     flights = Flights(keep)
     values |= {"func": func, "get": cache.get, "MISSING": MISSING}
@@ -60,6 +73,7 @@ def wrap(func: Callable[..., Any], options: Options, *, method: bool = False) ->
 
     def cache_clear() -> None:
         """Drop every entry and start counting anew."""
+        invalidated.mark_all()
         flights.forget_all()
         clear(cache)
 
@@ -69,6 +83,7 @@ def wrap(func: Callable[..., Any], options: Options, *, method: bool = False) ->
             cache_clear()
             return
         owner = owners.enter(instance)
+        invalidated.mark(owner)
         flights.forget_all(lambda key: key[0] is owner)
         for key in list(owner.keys.values()):
             cache.pop(key, None)
@@ -76,6 +91,7 @@ def wrap(func: Callable[..., Any], options: Options, *, method: bool = False) ->
     def cache_invalidate(*args: Any, **kwargs: Any) -> bool:
         """Drop the entry of one call; say whether there was one."""
         key = key_of(*args, **kwargs)
+        invalidated.mark(key)
         flights.forget(key)
         return cache.pop(key, MISSING) is not MISSING
 
