@@ -120,10 +120,16 @@ class TestThreads:
 
     def test_setdefault_gives_all_threads_one_value(self, kind: Any) -> None:
         cache = kind()
-        for round_ in range(30):
-            given: list[object] = [] together(lambda number, round_=round_, given=given:
-            given.append(cache.setdefault(round_, object())), 4)  # fmt: skip  # noqa: E501 assert
-            len({id(value) for value in given}) == 1 assert cache[round_] is given[0]
+        given: list[list[object]] = [[] for _ in range(30)]
+
+        def work(number: int) -> None:
+            for key, values in enumerate(given):
+                values.append(cache.setdefault(key, object()))
+
+        together(work, 4)
+        for key, values in enumerate(given):
+            assert {id(value) for value in values} == {id(cache[key])}
+            assert len(values) == 4
 
     def test_readers_while_one_writes(self, kind: Any) -> None:
         cache = kind()
@@ -200,7 +206,9 @@ class TestFork:
             while not stop.is_set():
                 n += 1
                 cache.set((number, n % 30), n, ttl=60)
-                cache.get((number, n % 7)), cache.pop((number, n % 5), None), cache.shrink(5)
+                cache.get((number, n % 7))
+                cache.pop((number, n % 5), None)
+                cache.shrink(5)
 
         def use() -> bool:
             cache._check()

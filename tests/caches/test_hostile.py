@@ -19,7 +19,7 @@ class BadError(Exception):
     pass
 
 
-class InterruptedHere(BaseException):  # noqa: N818 - like KeyboardInterrupt
+class InterruptedHere(BaseException):
     pass
 
 
