@@ -34,8 +34,10 @@ from ebbcache.units import parse_bytes
 logger = logging.getLogger("ebbcache")
 allowance = governor.allowance
 
-EMPTY = 2048
-"""Bytes of a cache without entries, about."""
+EMPTY, REGISTERED = 1800, 3700
+"""Bytes of a cache without entries, about: one on its own, and one that is registered."""
+DEADLINE = 105
+"""Bytes that a deadline takes."""
 
 
 class _Deadlines:
@@ -68,7 +70,7 @@ class Cache(MappingStore[K, V]):
     """
 
     overhead: ClassVar[int]
-    """Bytes that the store spends on one entry beside its key and value."""
+    """Bytes that the store spends on one entry beside its key and value (and deadline), on the mean."""
     _ttl: Any = None
     _numbers: ClassVar[Any] = itertools.count(1)
 
@@ -177,11 +179,11 @@ class Cache(MappingStore[K, V]):
                 raise ValueError(f"value size must not be negative, getsizeof() said {weight!r}")
         if maxsize is not None and weight > maxsize:
             raise ValueError("value too large")
-        size = self._measure(key, value)
         clock.tick()
         if ttl is None:
             ttl = self._ttl
         deadline = None if ttl is None else self.timer() + ttl
+        size = self._measure(key, value, deadline)
         maxbytes = self.maxbytes
         if maxbytes is not None and size > maxbytes:
             return self._refuse(key, h, value, "maxbytes", absent)
@@ -248,10 +250,11 @@ class Cache(MappingStore[K, V]):
 
     # ------------------------------------------------------------------------------------------- weighing
 
-    def _measure(self, key: K, value: V) -> int:
+    def _measure(self, key: K, value: V, deadline: object) -> int:
         sizer = self._sizeof
+        spent = self.overhead if deadline is None else self.overhead + DEADLINE
         if sizer is None:
-            return measured(key) + measured(value) + self.overhead
+            return measured(key) + measured(value) + spent
         try:
             size = operator.index(sizer(key, value))
             if size >= 0:
@@ -260,7 +263,7 @@ class Cache(MappingStore[K, V]):
         except Exception as error:
             problem = f"failed: {_described(error)}"
         self._log_once("sizeof", "sizeof() of %s %s; shallow sizes are used", self.name, problem)
-        return _shallow(key) + _shallow(value) + self.overhead
+        return _shallow(key) + _shallow(value) + spent
 
     def resize(self, key: K) -> int:
         """Measure the value of `key` again, after it was changed in place, and return the entry's bytes.
@@ -270,7 +273,7 @@ class Cache(MappingStore[K, V]):
         entry = self._seek(key, hash(key))
         if entry is None:
             raise KeyError(key)
-        size = self._measure(entry.key, entry.value)
+        size = self._measure(entry.key, entry.value, entry.deadline)
         before = entry.size
         if self._resize(entry, size):
             if self.registered:
@@ -410,7 +413,7 @@ class Cache(MappingStore[K, V]):
 @register_sizer(Cache)
 def _weight_of(cache: Cache[Any, Any]) -> int:
     """Say what a cache weighs as another's value; the entries of a registered one are counted already."""
-    return EMPTY + (0 if cache.registered else cache.nbytes)
+    return REGISTERED if cache.registered else EMPTY + cache.nbytes
 
 
 def _whose() -> str:

@@ -48,7 +48,7 @@ class LRUCache(Cache[K, V], LRUStore[K, V]):
     LRUCache({'a': 1, 'c': 3})
     """
 
-    overhead = 400
+    overhead = 390
 
 
 class LFUCache(Cache[K, V], LFUStore[K, V]):
@@ -66,7 +66,7 @@ class LFUCache(Cache[K, V], LFUStore[K, V]):
     ['a', 'c']
     """
 
-    overhead = 400
+    overhead = 413
 
 
 class DensityCache(Cache[K, V], DensityStore[K, V]):
@@ -83,7 +83,7 @@ class DensityCache(Cache[K, V], DensityStore[K, V]):
     ['dear', 'new']
     """
 
-    overhead = 400
+    overhead = 341
 
 
 class TTLCache(Cache[K, V], LRUStore[K, V]):
@@ -102,7 +102,7 @@ class TTLCache(Cache[K, V], LRUStore[K, V]):
     TTLCache({'b': 2})
     """
 
-    overhead = 400
+    overhead = 390
 
     def __init__(
         self,
