@@ -183,7 +183,10 @@ class Cache(MappingStore[K, V]):
         if ttl is None:
             ttl = self._ttl
         deadline = None if ttl is None else self.timer() + ttl
-        size = self._measure(key, value, deadline)
+        if self._sizeof is None:
+            size = measured(key) + measured(value) + self.overhead + (0 if deadline is None else DEADLINE)
+        else:
+            size = self._measure(key, value, deadline)
         maxbytes = self.maxbytes
         if maxbytes is not None and size > maxbytes:
             return self._refuse(key, h, value, "maxbytes", absent)

@@ -55,7 +55,7 @@ class LRUStore(Store[K, V]):
             else:
                 if not (found is key or found == key):
                     entry = None
-                elif entry.deadline is not None:
+                elif entry.deadline is not None and not (self.timer() < entry.deadline):
                     entry = self._alive(entry)
         if entry is None:
             self.misses += 1
@@ -81,7 +81,7 @@ class LRUStore(Store[K, V]):
             else:
                 if not (found is key or found == key):
                     entry = None
-                elif entry.deadline is not None:
+                elif entry.deadline is not None and not (self.timer() < entry.deadline):
                     entry = self._alive(entry)
         if entry is None:
             self.misses += 1

@@ -113,7 +113,7 @@ class Table(MutableMapping[K, V]):
             else:
                 if not (found is key or found == key):
                     entry = None
-                elif entry.deadline is not None:
+                elif entry.deadline is not None and not (self.timer() < entry.deadline):
                     entry = self._alive(entry)
         if entry is None:
             self.misses += 1
@@ -141,7 +141,7 @@ class Table(MutableMapping[K, V]):
             else:
                 if not (found is key or found == key):
                     entry = None
-                elif entry.deadline is not None:
+                elif entry.deadline is not None and not (self.timer() < entry.deadline):
                     entry = self._alive(entry)
         if entry is None:
             self.misses += 1
