@@ -40,7 +40,7 @@ UNGOVERNED = 256 * MIB  # bytes: the allowance where nothing limits memory
 COLLECT_EVERY = 5.0  # s: between two full garbage collections when nothing else is left
 ASK_EVERY = 0.25  # s: between two questions what malloc holds free
 LEARN_EVERY = 1.0  # s: how often growth asks malloc what came of what it freed
-TRIM_SHARE = {"calm": 1 / 200, "soft": 1 / 50, "hard": 1 / 3}  # of the time may be spent in malloc_trim
+TRIM_SHARE = {"calm": 1 / 50, "soft": 1 / 20, "hard": 1 / 3}  # of the time may be spent in malloc_trim
 
 Level = Literal["calm", "soft", "hard"]
 State = Literal["calm", "soft", "hard", "exhausted"]
@@ -171,7 +171,7 @@ class Governor:
             self.allowance.left = 0 if lost else UNGOVERNED
             return not lost
         plan, freed = self._plan(reading), 0
-        if plan.level != "calm" and self._trim_instead(plan):
+        if plan.target > 0 and not plan.growth and self._trim_instead(plan):
             plan = self._plan(self.reading or reading)
         for again in (False, True):  # a second time where the first did not end hard pressure
             self._enter_state(plan.level)
@@ -343,8 +343,6 @@ class Governor:
         return True
 
     def _may_trim(self, level: Level) -> bool:
-        if self._inserting and level != "hard":
-            return False  # the watcher does it: an insert does not wait for what can wait
         return (self.timer() - self._trimmed_until) * TRIM_SHARE[level] >= self._trim_took
 
     def _trim(self) -> None:
