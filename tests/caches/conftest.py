@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -76,16 +77,19 @@ def garbage() -> Callable[[Callable[[], object]], AbstractContextManager[list[in
     @contextmanager
     def finalising(action: Callable[[], object]) -> Iterator[list[int]]:
         count = [0]
+        going = True
+        mine = threading.get_ident()
 
         class Knot:
             def __init__(self) -> None:
                 self.itself = self
 
             def __del__(self) -> None:
-                count[0] += 1
-                if count[0] < 20_000:
+                if going and count[0] < 10_000:
                     Knot()  # for the next collection
-                    action()
+                    if threading.get_ident() == mine:
+                        count[0] += 1
+                        action()
 
         before = gc.get_threshold()
         gc.collect()
@@ -94,10 +98,9 @@ def garbage() -> Callable[[Callable[[], object]], AbstractContextManager[list[in
             Knot()
             yield count
         finally:
-            count[0] += 20_000
+            going = False
             gc.set_threshold(*before)
             gc.collect()
-            count[0] -= 20_000
 
     return finalising
 
