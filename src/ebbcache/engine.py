@@ -11,6 +11,7 @@ moment, so a pass overshoots at most by what its very last call gave too much; a
 from __future__ import annotations
 
 import functools
+import sys
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -91,10 +92,14 @@ def current_pass() -> Pass | None:
     return running if running is not None and running.thread == threading.get_ident() else None
 
 
-def sizes() -> int:
-    """Return the bytes that all registered shrinkers together say they hold. One call of each `size`."""
+def sizes(*, tallied_only: bool = False) -> int:
+    """Return the bytes that all registered shrinkers together say they hold. One call of each `size`.
+
+    With `tallied_only` those that keep a tally: caches, whose bytes are counted here and no mere words.
+    """
     most = _machine()
-    return sum(min(shrinker.held() or 0, most) for shrinker in registered())
+    asked = (each for each in registered() if each.tallies or not tallied_only)
+    return sum(min(shrinker.held() or 0, most) for shrinker in asked)
 
 
 def reclaim(
@@ -160,7 +165,10 @@ def _machine() -> int:
     """Return the bytes of memory that this machine has: nobody can free more."""
     import psutil  # seldom asked, and slow to import
 
-    return int(psutil.virtual_memory().total)
+    try:
+        return int(psutil.virtual_memory().total)
+    except Exception:  # no /proc, say
+        return sys.maxsize
 
 
 def _run(

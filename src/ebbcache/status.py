@@ -29,7 +29,7 @@ class ShrinkerStatus:
 class GovernorStatus:
     """The governor's view; all amounts in bytes, `interval` in seconds.
 
-    `state` is calm, soft, hard or exhausted; `cached` what shrinkers state, `others` the rest of usage less
+    `state` is calm, soft, hard or exhausted; `cached` what caches hold, `others` the rest of usage less
     what the allocator retains, `peak` their recent most, `burst` their recent fastest growth, `expected`
     what they are to find room for again, `unknown` the room left for a burst never seen, `return_rate` the
     share of freed bytes that the kernel got back; `cap` the most that caches may hold; `passes` counts the

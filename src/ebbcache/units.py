@@ -7,6 +7,7 @@ accepts the same spellings: IEC units are powers of 1024, SI units powers of 100
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 
 _FACTORS = {"": 1, "B": 1}
 for _power, _letter in enumerate("KMGTPE", start=1):
@@ -38,7 +39,7 @@ def parse_bytes(amount: int | str, name: str = "amount") -> int:
     factor = _FACTORS.get(match[2].upper()) if match else None
     if match is None or factor is None:
         raise ValueError(f"{name} must look like '64 MiB' or '1.5 GB', got {amount!r}")
-    return int(float(match[1]) * factor) if "." in match[1] else int(match[1]) * factor
+    return int(Decimal(match[1]) * factor)
 
 
 def format_bytes(amount: int) -> str:

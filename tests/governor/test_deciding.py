@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import threading
 from collections.abc import Iterator
@@ -397,3 +398,66 @@ def test_what_malloc_holds_is_returned_before_anything_more_is_evicted() -> None
             assert played.headroom > 0
         assert heap.trims > 0
         assert played.governor.cap * 0.7 < cache.nbytes < full
+
+
+def test_inserts_while_a_shrinker_hangs_are_kept_within_bounds(played: Machine) -> None:
+    entered, release = threading.Event(), threading.Event()
+
+    def hang(target: int, hard: bool) -> int:
+        entered.set()
+        release.wait(60)
+        return 0
+
+    with ebbcache.register_shrinker("hangs", hang, size=lambda: MIB):
+        cache = ebbcache.LRUCache[int, None](sizeof=entry_bytes)
+        stuck = threading.Thread(target=played.governor.reclaim, args=(None, False))
+        stuck.start()
+        try:
+            assert entered.wait(30)
+            fill(cache, 1_500)
+            held = cache.nbytes
+        finally:
+            release.set()
+            stuck.join()
+    assert 0 < held < played.limit // 8
+    assert played.headroom > 0
+
+
+def test_a_size_that_is_not_in_our_usage_costs_no_cache_its_entries(played: Machine) -> None:
+    cache = ebbcache.LRUCache[int, None](sizeof=entry_bytes)
+    usage = played.read
+
+    def without_it() -> object:
+        reading = usage()
+        return dataclasses.replace(
+            reading, usage=reading.usage - 400 * MIB, headroom=reading.headroom + 400 * MIB
+        )
+
+    with ebbcache.register_shrinker("elsewhere", lambda target, hard: 0, size=lambda: 400 * MIB):
+        played.governor.memory.read = without_it  # type: ignore[method-assign, assignment]
+        fill(cache, 1_000)
+        played.advance(5.0)
+        assert len(cache) == 1_000
+
+
+def test_make_room_says_all_that_was_freed(played: Machine, cache: ebbcache.LRUCache) -> None:
+    fill(cache, 10_000)
+    full = cache.nbytes
+    with ebbcache.make_room("10 GiB") as freed:
+        assert freed.freed == full
+        assert freed.hard
+    assert freed.target is not None
+    assert freed.target > freed.freed
+
+
+def test_growth_that_goes_on_is_expected_to_go_on_where_evicting_helps() -> None:
+    with testing.machine(LIMIT, 40 * MIB) as played:
+        cache = ebbcache.LRUCache[int, None](sizeof=entry_bytes)
+        for second in range(20):  # what comes back is learnt
+            fill(cache, 1_000, start=1_000 * second)
+            played.advance(1.5)
+        for _ in range(4):
+            played.others += 20 * MIB
+            played.advance(0.02)
+            assert played.headroom > 20 * MIB
+            played.advance(0.5)

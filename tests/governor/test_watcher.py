@@ -253,3 +253,91 @@ def test_a_forked_child_has_a_governor_of_its_own() -> None:
         """
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_cache_whose_timer_fails_does_not_keep_others_from_being_swept(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    broken = threading.Event()
+
+    def timer() -> float:
+        if broken.is_set():
+            raise SystemExit("a timer of the user's")
+        return time.monotonic()
+
+    bad = ebbcache.TTLCache[str, int](ttl=0.01, timer=timer)
+    bad["key"] = 1
+    broken.set()
+    try:
+        cache = ebbcache.TTLCache[str, Value](ttl=0.05)
+        gone = threading.Event()
+        value = Value()
+        weakref.finalize(value, gone.set)
+        cache["key"] = value
+        del value
+        assert gone.wait(PATIENCE)
+        assert governor.the_watcher.running
+    finally:
+        broken.clear()
+        del bad
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_fork_inside_a_shrinker_harms_neither_side() -> None:
+    done = run(
+        """
+        import os, warnings, ebbcache
+        warnings.simplefilter("ignore", DeprecationWarning)
+        children = []
+
+        def shrink(target, hard):
+            child = os.fork()
+            if child:
+                children.append(child)
+            return target
+
+        ebbcache.register_shrinker("forks", shrink)
+        freed = ebbcache.reclaim(10).freed
+        if not children:
+            os._exit(0 if freed == 10 else 1)
+        assert freed == 10
+        assert os.waitpid(children[0], 0)[1] == 0
+        """
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.skipif(not hasattr(__import__("signal"), "setitimer"), reason="needs interval timers")
+def test_an_exception_out_of_a_signal_handler_leaves_nobody_looking() -> None:
+    done = run(
+        """
+        import signal, ebbcache
+        from ebbcache import governor
+
+        class Late(BaseException):
+            pass
+
+        def late(number, frame):
+            raise Late
+
+        cache = ebbcache.LRUCache(maxsize=50)
+        signal.signal(signal.SIGALRM, late)
+        caught = 0
+        for number in range(400):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 0.0005)
+                for n in range(10_000):
+                    governor.allowance.left = 0
+                    cache[n] = n
+            except Late:
+                caught += 1
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        one = governor.the_watcher.governor
+        before = one.looks
+        one.look()
+        assert caught > 300, caught
+        assert one.looks > before
+        cache._check()
+        """
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -34,10 +34,10 @@ def _limit(limit: int | str | None, name: str) -> int | None:
     return amount
 
 
-_memory = Memory(limit=_limit(os.environ.get("EBBCACHE_LIMIT"), "EBBCACHE_LIMIT"))
+_memory = Memory(limit=_limit(os.environ.get("EBBCACHE_LIMIT") or None, "EBBCACHE_LIMIT"))
 allowance = Allowance()
 the_watcher = Watcher(Governor(_memory, allowance=allowance), _memory)
-the_watcher.governor.reserve = parse_bytes(os.environ.get("EBBCACHE_RESERVE", 0), "EBBCACHE_RESERVE")
+the_watcher.governor.reserve = parse_bytes(os.environ.get("EBBCACHE_RESERVE") or 0, "EBBCACHE_RESERVE")
 install(the_watcher)
 shrinkers.when_registered(the_watcher.ensure_running)
 

@@ -23,7 +23,8 @@ MIB = 1 << 20
 HOLD = 5.0  # s: a peak or floor of others counts in full for so long,
 HALF_LIFE = 10.0  # s: then its distance from the present decays
 BURST_SECONDS = 0.5  # s: growth within about this long is one burst
-BURST_HALF_LIFE = 120.0  # s: a burst is expected to come again for minutes
+BURST_HALF_LIFE = 120.0  # s: a burst is expected to come again for minutes,
+MOMENTUM_HALF_LIFE = 2.0  # s: and to go on for a moment
 UNKNOWN_BURST = 0.2, 0.15  # of what others leave: kept for a burst never seen; more for a young program
 UNKNOWN_MOST = 2 << 30  # bytes: bursts grow with programs, not with machines
 YOUNG = 600.0  # s: in which that more halves
@@ -62,7 +63,7 @@ class Account:
         self.retained = 0
         self._return_rate: float | None = None
         self._before_burst = 0.0
-        self._burst = 0.0
+        self._burst = self._momentum = 0.0
         self._peak_at = self._floor_at = 0.0
         self._began: float | None = None
         self._now: float | None = None
@@ -82,8 +83,13 @@ class Account:
 
     @property
     def expected(self) -> int:
-        """What others must be able to grow to again without anybody making way."""
-        return max(self.peak, self.floor + self.burst)
+        """What others must be able to grow to without anybody making way.
+
+        To where they lately were, or by what they once grew; and by what they grow just now, as far as
+        evicting for it gives the kernel anything back.
+        """
+        going_on = int(self._momentum * self.return_rate)
+        return max(self.peak, self.floor + self.burst, self.others + going_on)
 
     @property
     def return_rate(self) -> float:
@@ -128,7 +134,7 @@ class Account:
         idle: int = 0,
         trimmed: bool = False,
     ) -> None:
-        """Take in one reading: `usage` under the ceiling, `cached` as shrinkers state it, at `now`.
+        """Take in one reading: `usage` under the ceiling, `cached` in caches, at `now`.
 
         Others may have grown by as much as was `announced` without that being a burst. malloc holds `idle`
         bytes free: what of it the caches have not left there serves others' next burst. With `trimmed` it
@@ -167,8 +173,11 @@ class Account:
             self._before_burst = self.others  # nobody looked for so long: no telling how fast it grew
         grown = self.others - self._before_burst
         self._burst = max(self._burst * 0.5 ** (elapsed / BURST_HALF_LIFE), grown)
+        self._momentum = max(self._momentum * 0.5 ** (elapsed / MOMENTUM_HALF_LIFE), grown)
         self._before_burst += grown if grown < 0 else grown * (1.0 - 0.5 ** (elapsed / BURST_SECONDS))
         fade = 0.5 ** (elapsed / HALF_LIFE)
+        # Should time step back, the past is not to be in the future.
+        self._peak_at, self._floor_at = min(self._peak_at, now), min(self._floor_at, now)
         top = self.others - spare // 2  # half: in how small pieces it lies there is not known
         if top >= self.peak:
             self.peak, self._peak_at = top, now

@@ -19,7 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 from ebbcache import engine
@@ -88,6 +88,17 @@ class Plan:
     growth: bool = False
 
 
+class Turn:
+    """Somebody's turn to look: whose, and a lock that is free when it is over."""
+
+    __slots__ = ("over", "thread")
+
+    def __init__(self) -> None:
+        self.thread = threading.get_ident()
+        self.over = threading.Lock()
+        self.over.acquire()
+
+
 class Governor:
     """Decides for one process, with `memory` and `timer` (seconds) injected; watcher.py has the thread."""
 
@@ -120,50 +131,83 @@ class Governor:
         self._trim_took = 0.0
         self._ask_malloc_at = float("-inf")
         self._idle = self._hollow = 0
+        self._looked_at = float("-inf")
+        self._futile = 0
         self.renew_lock()
 
     def renew_lock(self) -> None:
         """Forget who was looking: a forked child inherits the turn of a thread that it does not have."""
-        self._turn = threading.Lock()
-        self._looking: int | None = None
+        self._gate = threading.RLock()
+        self._turn: Turn | None = None
 
     # -- looking ---------------------------------------------------------------------------------------
 
     def spent(self, size: int) -> bool:
         """Answer whether an insert of `size` bytes is kept, now that the allowance is used up."""
-        if self._looking == threading.get_ident():
-            return self.state != "exhausted"  # a shrinker, listener or finaliser inserts amid a look
-        if not self._take_turn(WAIT):
-            return self.state in ("calm", "soft")  # somebody is looking, and the next look sees this insert
-        self._inserting = size
+        if self.state == "exhausted" and self.timer() - self._looked_at < FASTEST:
+            return False  # nothing can have changed
+        turn = Turn()
         try:
+            if not self._take(turn, WAIT):
+                running = self._turn
+                if running is not None and running.thread == turn.thread:
+                    # A shrinker, listener or finaliser inserts in the middle of a look.
+                    return self.state != "exhausted"
+                return self._overdraw()
+            self._inserting = size
             return self._look()
         finally:
-            self._inserting = 0
-            self._end_turn()
+            if self._turn is turn:
+                self._inserting = 0
+            self._give_up(turn)
 
     def look(self) -> None:
         """Read and act once, as the watcher does; passed over while another thread is at it."""
-        if self._looking != threading.get_ident() and self._take_turn(WAIT):
-            try:
+        turn = Turn()
+        try:
+            if self._take(turn, WAIT):
                 self._look()
-            finally:
-                self._end_turn()
+        finally:
+            self._give_up(turn)
 
-    def _take_turn(self, seconds: float) -> bool:
-        # A turn is a token, not a lock around data: nobody waits for it longer than `seconds`, so the
-        # user's callbacks that run during a turn can hold nobody up.
-        if not self._turn.acquire(timeout=seconds):
-            return False
-        self._looking = threading.get_ident()
-        return True
+    def _take(self, turn: Turn, seconds: float) -> bool:
+        """Make `turn` the one that runs, or wait up to `seconds` for another thread's to end and then try.
 
-    def _end_turn(self) -> None:
-        self._looking = None
-        self._turn.release()
+        A turn is a token, not a lock around data: nobody waits for it longer than `seconds`, so the user's
+        callbacks that run during a turn hold nobody up. It is taken in straight-line code, and given up in
+        a `finally` that was entered before, so that an exception of a signal handler cannot leave it taken.
+        """
+        with self._gate:
+            running = self._turn
+            if running is None:
+                self._turn = turn
+        if running is not None and running.thread != turn.thread and running.over.acquire(timeout=seconds):
+            running.over.release()
+            with self._gate:
+                if self._turn is None:
+                    self._turn = turn
+        return self._turn is turn
+
+    def _give_up(self, turn: Turn) -> None:
+        with self._gate:
+            if self._turn is turn:
+                self._turn = None
+        if turn.over.locked():
+            turn.over.release()
+
+    def _overdraw(self) -> bool:
+        """Answer for an insert that cannot look because another thread's look takes long.
+
+        It may add what an eighth of the headroom at the last look allows, all such inserts together.
+        """
+        reading = self.reading
+        if reading is None or self.state in ("hard", "exhausted"):
+            return reading is None and self.state == "calm"
+        return -self.allowance.left <= max(0, reading.headroom - self.marks.min) // 8
 
     def _look(self) -> bool:
         self.looks += 1
+        self._looked_at = self.timer()
         reading = self._read()
         if reading is None:
             # Either nothing limits memory, or nothing could be read this time: no licence to grow.
@@ -195,7 +239,7 @@ class Governor:
 
     def _read(self, *, trimmed: bool = False) -> Reading | None:
         # The value being inserted is in usage already; counted as cached it is not mistaken for others.
-        cached = engine.sizes() + self._inserting
+        cached = engine.sizes(tallied_only=True) + self._inserting
         reading = self.memory.read()
         clock.tick()
         if reading is not None:
@@ -314,6 +358,7 @@ class Governor:
             tallied_only=tallied_only,
         )
         self._note(result.freed, cached)
+        self._futile = 0 if result.freed else self._futile + 1
         if learns and result.freed >= MIB:
             self._learnt_at = self.timer()
             self._follow(result.freed, usage, 0 if plan.level != "calm" else kept, plan.level)
@@ -322,7 +367,8 @@ class Governor:
     def _note(self, freed: int, cached: int) -> None:
         """Account for `freed` bytes: stated sizes show theirs at once, the rest is believed for a while."""
         self.freed += freed
-        self.account.claim(freed - max(0, cached - engine.sizes()), self.timer())
+        left = engine.sizes(tallied_only=True)
+        self.account.claim(freed - max(0, cached - left), self.timer())
         self._read()
 
     def _follow(self, freed: int, usage: int, kept: int, level: Level) -> None:
@@ -394,16 +440,16 @@ class Governor:
 
     def reclaim(self, target: int | None, hard: bool) -> engine.Reclaimed:
         """Free `target` bytes (None: all) on the user's word, and account for them."""
-        mine = self._looking != threading.get_ident() and self._take_turn(PATIENCE)
+        turn = Turn()
         try:
-            cached = engine.sizes()
+            mine = self._take(turn, PATIENCE)
+            cached = engine.sizes(tallied_only=True)
             result = engine.reclaim(target, hard, why="reclaim")
             if mine and self.reading is not None:
                 self._note(result.freed, cached)
             return result
         finally:
-            if mine:
-                self._end_turn()
+            self._give_up(turn)
 
     @contextmanager
     def make_room(self, amount: int) -> Generator[engine.Reclaimed, None, None]:
@@ -423,16 +469,30 @@ class Governor:
         def missing() -> int:
             return max(0, self.kept_free - self.reading.headroom) if self.reading else 0
 
-        result = self.reclaim(missing(), False)
-        if missing() and result.freed and self._take_turn(PATIENCE):
+        wanted = missing()
+        result = self.reclaim(wanted, False)
+        if missing() and result.freed:
+            turn = Turn()
             try:
-                self._trim()
+                if self._take(turn, PATIENCE):
+                    self._trim()
             finally:
-                self._end_turn()
-        return self.reclaim(missing(), True) if missing() else result
+                self._give_up(turn)
+        if not missing():
+            return result
+        harder = self.reclaim(missing(), True)
+        return replace(
+            harder,
+            target=wanted,
+            freed=result.freed + harder.freed,
+            by=result.by + harder.by,
+            seconds=result.seconds + harder.seconds,
+        )
 
     def interval(self) -> float:
         """Return the seconds to the next look: no burst may run through half the headroom before it."""
         if self.reading is None or not self.account.cached:
             return SLOWEST
-        return min(SLOWEST, max(FASTEST, self.reading.headroom / BURST / 2))
+        # Where the last passes freed nothing, the next will hardly do better at once.
+        patience = FASTEST * (1 << min(self._futile, 5))
+        return min(SLOWEST, max(patience, self.reading.headroom / BURST / 2))

@@ -42,10 +42,10 @@ class Watcher:
         self.memory = memory
         self.played = False  # a test plays memory and time: the thread only sweeps
         self.woken_by: dict[str, int] = {}
-        self._expiring: weakref.WeakSet[Expiring] = weakref.WeakSet()
+        self._expiring: dict[int, weakref.ref[Expiring]] = {}
         self._thread: threading.Thread | None = None
         self._stopping = False
-        self._failures: set[type[Exception]] = set()
+        self._failures: set[type[BaseException]] = set()
         self._starting = threading.Lock()
 
     @property
@@ -55,13 +55,13 @@ class Watcher:
 
     def ensure_running(self) -> None:
         """Start the thread unless it runs, or the interpreter is on its way out."""
-        if self._thread is not None or self._stopping:
+        if self.running or self._stopping:
             return
         # Creating a cache may not fail or wait, so a second thread that comes here meanwhile just goes on.
         if not self._starting.acquire(blocking=False):
             return
         try:
-            if self._thread is None:
+            if not self.running:
                 thread = threading.Thread(target=self._run, name="ebbcache-governor", daemon=True)
                 thread.start()
                 self._thread = thread
@@ -72,11 +72,14 @@ class Watcher:
 
     def watch_expiry(self, cache: Expiring) -> None:
         """Sweep `cache` when its entries are due, for as long as it lives."""
-        self._expiring.add(cache)
+        # Each change of the dict is one atomic operation on int keys, so that neither another thread nor a
+        # finaliser can come upon a half-made one.
+        key, expiring = id(cache), self._expiring
+        expiring[key] = weakref.ref(cache, lambda gone: expiring.pop(key, None))
         self.ensure_running()
         self.memory.wake()
 
-    def failed(self, error: Exception) -> None:
+    def failed(self, error: BaseException) -> None:
         """Log that looking at memory failed, once a kind of error; it is tried again."""
         if type(error) not in self._failures:
             self._failures.add(type(error))
@@ -105,8 +108,9 @@ class Watcher:
                 if not self.played:
                     self.governor.look()
                 pause = self._sweep(self.governor.interval())
-            except Exception as error:
-                # Nothing may end the thread for good; whatever it was is not repeated at full speed.
+            except BaseException as error:
+                # Nothing may end the thread, not even what ends others (SystemExit, CancelledError) when a
+                # callback raises it; whatever it was is not repeated at full speed.
                 self.failed(error)
                 pause = SLOWEST
             if not self._stopping:
@@ -116,11 +120,18 @@ class Watcher:
 
     def _sweep(self, pause: float) -> float:
         """Expire what is due, and return `pause` or the time to the next deadline, whichever is sooner."""
-        for cache in list(self._expiring):
-            due = cache.seconds_to_expiry()
-            if due is not None and due <= 0:
-                cache.expire()
+        for ref in self._expiring.copy().values():
+            cache = ref()
+            if cache is None:
+                continue
+            try:
                 due = cache.seconds_to_expiry()
+                if due is not None and due <= 0:
+                    cache.expire()
+                    due = cache.seconds_to_expiry()
+            except BaseException as error:  # its timer or listener: the other caches are swept all the same
+                self.failed(error)
+                continue
             if due is not None:
                 pause = min(pause, max(due, 0.001))
         return pause

@@ -24,6 +24,10 @@ from ebbcache.memoize.wrapping import MISSING, administer
 P = ParamSpec("P")
 R = TypeVar("R")
 
+# A single argument of these types is its own key, as in functools, where f(1) and f(1.0) differ therefore.
+_FAST: Final = frozenset({int, str})
+# Bound here, for somebody may cache the built-in itself and put the cached one in its place.
+_len: Final = len
 # Nobody notices how often values of these types are hashed, so the quickest look-up will do.
 _PURE: Final = frozenset({int, str, float, bytes, bool, complex, type(None)})
 
@@ -102,7 +106,12 @@ def _remember(func: Callable[..., Any], maxsize: int | None, typed: bool) -> Any
     get, look, store = memory.get, memory.look, memory.store
     busy: set[int] = set()
 
-    key_of = typed_key if typed else plain_key
+    def key_of(*args: Any, **kwargs: Any) -> Any:
+        if typed:
+            return typed_key(*args, **kwargs)
+        if _len(args) == 1 and not kwargs and type(args[0]) in _FAST:
+            return args[0]
+        return plain_key(*args, **kwargs)
 
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         h = None
@@ -118,6 +127,8 @@ def _remember(func: Callable[..., Any], maxsize: int | None, typed: bool) -> Any
                     value = look(key, h)
                     break
             else:
+                if _len(args) == 1 and type(args[0]) in _FAST:
+                    key = args[0]
                 value = get(key, MISSING)
         if value is MISSING:
             began = perf_counter()

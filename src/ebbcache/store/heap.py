@@ -8,8 +8,7 @@ much in them is dead, so all operations are O(log n) amortised.
 There is no lock. Every change is one call into C, made in straight line with the test that it depends on:
 only if the top is still the item that was looked at; only if nothing was pushed during a rebuild. So
 neither a thread nor a signal handler nor a finaliser comes in between (with a GIL, which all of this relies
-on). An item may be thrown out as dead before its entry is linked; `changes` tells whoever links it to push
-again.
+on).
 """
 
 from __future__ import annotations
@@ -27,13 +26,11 @@ _EPOCH_UTC = _EPOCH.replace(tzinfo=datetime.UTC)
 class LazyHeap:
     """A heap of ``(number, serial)`` pairs, least first."""
 
-    __slots__ = ("changes", "items", "pushes")
+    __slots__ = ("items", "pushes")
 
     def __init__(self) -> None:
         self.items: list[Item] = []
         self.pushes = 0
-        self.changes = 0
-        """How often items were thrown out."""
 
     def push(self, number: float, serial: int) -> None:
         """Add an item. O(log n)."""
@@ -50,7 +47,6 @@ class LazyHeap:
         """Remove `item` if it is still the top. O(log n)."""
         items = self.items
         if items and items[0] is item:
-            self.changes += 1
             heappop(items)
 
     def replace(self, item: Item, number: float) -> None:
@@ -67,8 +63,7 @@ class LazyHeap:
             items = list(living())
             heapify(items)
             if self.pushes == pushes:
-                self.changes += 1
-                self.items = items
+                    self.items = items
                 return
 
 

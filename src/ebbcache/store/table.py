@@ -49,7 +49,6 @@ class Table(MutableMapping[K, V]):
         "_entries",
         "_gain",
         "_lock",
-        "_ranks",
         "_seed",
         "_serials",
         "_slots",
@@ -78,7 +77,6 @@ class Table(MutableMapping[K, V]):
     _entries: dict[int, Entry[K, V]]  # serial -> entry; LRUStore keeps it in order of use
     _slots: list[int]  # serials to sample from, some of them dead
     _due: LazyHeap  # deadlines that are numbers or datetimes
-    _ranks: Any  # a LazyHeap of hits where the policy wants them in order, else None
     _version: int  # counts commits
     _unordered: bool  # some deadline is neither: only a walk finds what has expired
 
@@ -93,7 +91,6 @@ class Table(MutableMapping[K, V]):
         self._table = {}
         self._slots = []
         self._due = LazyHeap()
-        self._ranks = None
         self._unordered = False
         self._version = 0
         self._weight: int | float = 0
@@ -252,7 +249,6 @@ class Table(MutableMapping[K, V]):
         else:
             first, entry.stamp = history
         entry.deadline = deadline
-        when = None if deadline is None else moment(deadline)
         slot = (serial,)
         linked = False
         while True:
@@ -272,52 +268,54 @@ class Table(MutableMapping[K, V]):
                     entry.hits = old.hits
                     if bucket is not old:
                         fresh = tuple([entry if other is old else other for other in bucket])
-            # The heaps hear of the entry first: an item without an entry is a dead one, an entry without an
-            # item would be forgotten. If somebody threw the dead item out by now, start over.
-            due, ranks = self._due, self._ranks
-            due_before = due.changes
-            if when is not None:
-                due.push(when, serial)
-            ranks_before = 0
-            if ranks is not None:
-                ranks_before = ranks.changes
-                ranks.push(entry.hits, serial)
-            with self._lock:
-                table = self._table
-                if (
-                    ((h in table and table[h] is bucket) if bucket is not None else h not in table)
-                    and (when is None or (due is self._due and due.changes == due_before))
-                    and (ranks is None or ranks.changes == ranks_before)
-                ):
-                    # What may run out of memory comes first, and is harmless alone: a slot whose serial is
-                    # unknown is a dead one, and an entry that nobody can look up is taken out again.
-                    entries = self._entries
-                    slots = self._slots
-                    slots += slot
-                    entries[serial] = entry
-                    try:
-                        table[h] = fresh
-                    except BaseException:
-                        del entries[serial]
-                        raise
-                    if old is None:
-                        self.nbytes += size
-                        self._weight += weight
-                    else:
-                        del entries[old.serial]
-                        self.nbytes += size - old.size
-                        self._weight += weight - old.weight
-                    if cost is not None:
-                        self._cost_total += cost
-                        self._cost_count += 1
-                    if deadline is not None and when is None:
-                        self._unordered = True
-                    self._version += 1
-                    linked = True
+            try:
+                with self._lock:
+                    table = self._table
+                    if (h in table and table[h] is bucket) if bucket is not None else h not in table:
+                        # What may run out of memory comes first, and is harmless alone: a slot whose serial
+                        # is unknown is a dead one, and an entry that nobody can look up is taken out again.
+                        entries = self._entries
+                        slots = self._slots
+                        slots += slot
+                        entries[serial] = entry
+                        try:
+                            table[h] = fresh
+                        except BaseException:
+                            del entries[serial]
+                            raise
+                        if old is None:
+                            self.nbytes += size
+                            self._weight += weight
+                        else:
+                            del entries[old.serial]
+                            self.nbytes += size - old.size
+                            self._weight += weight - old.weight
+                        if cost is not None:
+                            self._cost_total += cost
+                            self._cost_count += 1
+                        self._version += 1
+                        linked = True
+                if linked:
+                    self._announce(entry)
+            except BaseException:
+                # An interrupt may come right here; without an item in the heaps an entry would be
+                # forgotten. An item too many does no harm.
+                if linked:
+                    self._announce(entry)
+                raise
             if linked:
                 if 2 * len(self._slots) > 3 * len(self._entries) + 128:
                     self._tidy()
                 return entry, old
+
+    def _announce(self, entry: Entry[K, V]) -> None:
+        """Enter a linked entry in the heaps."""
+        if entry.deadline is not None:
+            when = moment(entry.deadline)
+            if when is None:
+                self._unordered = True
+            else:
+                self._due.push(when, entry.serial)
 
     def _unlink(self, entry: Entry[K, V]) -> bool:
         """Remove `entry`; return whether it was still linked. Runs no foreign code. O(1)."""
