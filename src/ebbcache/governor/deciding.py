@@ -20,7 +20,8 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from functools import partial
+from typing import Literal, Protocol, TypeVar
 
 from ebbcache import engine
 from ebbcache.clock import clock
@@ -42,6 +43,7 @@ ASK_EVERY = 0.25  # s: between two questions what malloc holds free
 LEARN_EVERY = 1.0  # s: how often growth asks malloc what came of what it freed
 TRIM_SHARE = {"calm": 1 / 50, "soft": 1 / 20, "hard": 1 / 3}  # of the time may be spent in malloc_trim
 
+T = TypeVar("T")
 Level = Literal["calm", "soft", "hard"]
 State = Literal["calm", "soft", "hard", "exhausted"]
 
@@ -146,37 +148,38 @@ class Governor:
         """Answer whether an insert of `size` bytes is kept, now that the allowance is used up."""
         if self.state == "exhausted" and self.timer() - self._looked_at < FASTEST:
             return False  # nothing can have changed
-        turn = Turn()
-        try:
-            if not self._take(turn, WAIT):
-                running = self._turn
-                if running is not None and running.thread == turn.thread:
-                    # A shrinker, listener or finaliser inserts in the middle of a look.
-                    return self.state != "exhausted"
-                return self._overdraw()
-            self._inserting = size
-            return self._look()
-        finally:
-            if self._turn is turn:
-                self._inserting = 0
-            self._give_up(turn)
+        kept = self._in_turn(WAIT, partial(self._look, size))
+        if kept is not None:
+            return kept
+        running = self._turn
+        if running is not None and running.thread == threading.get_ident():
+            # A shrinker, listener or finaliser inserts in the middle of a look.
+            return self.state != "exhausted"
+        return self._overdraw()
 
     def look(self) -> None:
         """Read and act once, as the watcher does; passed over while another thread is at it."""
-        turn = Turn()
-        try:
-            if self._take(turn, WAIT):
-                self._look()
-        finally:
-            self._give_up(turn)
+        self._in_turn(WAIT, self._look)
 
-    def _take(self, turn: Turn, seconds: float) -> bool:
-        """Make `turn` the one that runs, or wait up to `seconds` for another thread's to end and then try.
+    def _in_turn(self, seconds: float, work: Callable[[], T]) -> T | None:
+        """Return what `work()` does; None, undone, if another thread's turn lasts longer than `seconds`.
 
         A turn is a token, not a lock around data: nobody waits for it longer than `seconds`, so the user's
-        callbacks that run during a turn hold nobody up. It is taken in straight-line code, and given up in
-        a `finally` that was entered before, so that an exception of a signal handler cannot leave it taken.
+        callbacks that run during a turn hold nobody up. It is taken and given up in straight-line code, and
+        the `finally` is entered before it is taken: no exception of a signal handler leaves it taken.
         """
+        turn = Turn()
+        try:
+            return work() if self._take(turn, seconds) else None
+        finally:
+            with self._gate:
+                if self._turn is turn:
+                    self._turn = None
+                    self._inserting = 0
+            turn.over.release()
+
+    def _take(self, turn: Turn, seconds: float) -> bool:
+        """Make `turn` the one that runs, if need be after another thread's, within `seconds`."""
         with self._gate:
             running = self._turn
             if running is None:
@@ -188,13 +191,6 @@ class Governor:
                     self._turn = turn
         return self._turn is turn
 
-    def _give_up(self, turn: Turn) -> None:
-        with self._gate:
-            if self._turn is turn:
-                self._turn = None
-        if turn.over.locked():
-            turn.over.release()
-
     def _overdraw(self) -> bool:
         """Answer for an insert that cannot look because another thread's look takes long.
 
@@ -205,7 +201,8 @@ class Governor:
             return reading is None and self.state == "calm"
         return -self.allowance.left <= max(0, reading.headroom - self.marks.min) // 8
 
-    def _look(self) -> bool:
+    def _look(self, inserting: int = 0) -> bool:
+        self._inserting = inserting
         self.looks += 1
         self._looked_at = self.timer()
         reading = self._read()
@@ -440,16 +437,15 @@ class Governor:
 
     def reclaim(self, target: int | None, hard: bool) -> engine.Reclaimed:
         """Free `target` bytes (None: all) on the user's word, and account for them."""
-        turn = Turn()
-        try:
-            mine = self._take(turn, PATIENCE)
+
+        def work() -> engine.Reclaimed:
             cached = engine.sizes(tallied_only=True)
             result = engine.reclaim(target, hard, why="reclaim")
-            if mine and self.reading is not None:
+            if self.reading is not None:
                 self._note(result.freed, cached)
             return result
-        finally:
-            self._give_up(turn)
+
+        return self._in_turn(PATIENCE, work) or engine.reclaim(target, hard, why="reclaim")
 
     @contextmanager
     def make_room(self, amount: int) -> Generator[engine.Reclaimed, None, None]:
@@ -472,12 +468,7 @@ class Governor:
         wanted = missing()
         result = self.reclaim(wanted, False)
         if missing() and result.freed:
-            turn = Turn()
-            try:
-                if self._take(turn, PATIENCE):
-                    self._trim()
-            finally:
-                self._give_up(turn)
+            self._in_turn(PATIENCE, self._trim)
         if not missing():
             return result
         harder = self.reclaim(missing(), True)
