@@ -71,7 +71,7 @@ class Cache(MappingStore[K, V]):
 
     overhead: ClassVar[int]
     """Bytes that the store spends on one entry beside its key and value (and deadline), on the mean."""
-    _ttl: Any
+    _ttl: Any = None
     _numbers: ClassVar[Any] = itertools.count(1)
 
     name: str
@@ -117,7 +117,6 @@ class Cache(MappingStore[K, V]):
             self.getsizeof = getsizeof  # type: ignore[method-assign,assignment]
         self.listener = listener
         self._sizeof = sizeof
-        self._ttl = None
         self._named = name
         self.registered = register
         self._start()
@@ -126,7 +125,6 @@ class Cache(MappingStore[K, V]):
         """Do what a new cache does once its settings are in place, be it made, copied or unpickled."""
         self.name = self._named or f"{type(self).__name__}-{next(Cache._numbers)}"
         self._weighs = "getsizeof" in vars(self) or type(self).getsizeof is not Cache.getsizeof
-        self._spent = self.overhead  # here, an instance's attributes are quicker found than a class's
         self._counts = Counts()
         self._told: set[str] = set()
         self._deadlines: _Deadlines | None = None
@@ -186,7 +184,7 @@ class Cache(MappingStore[K, V]):
             ttl = self._ttl
         deadline = None if ttl is None else self.timer() + ttl
         if self._sizeof is None:
-            size = measured(key) + measured(value) + self._spent + (0 if deadline is None else DEADLINE)
+            size = measured(key) + measured(value) + self.overhead + (0 if deadline is None else DEADLINE)
         else:
             size = self._measure(key, value, deadline)
         maxbytes = self.maxbytes
@@ -198,7 +196,9 @@ class Cache(MappingStore[K, V]):
                 return self._refuse(key, h, value, "memory", absent)
         if maxsize is not None and self._own_popitem:
             self._popitems(maxsize, key, h, weight)
-        entry, old = self._put(key, h, value, size, weight, cost, deadline, absent)
+        entry, old = self._put(
+            key, h, value, size, weight=weight, cost=cost, deadline=deadline, absent=absent
+        )
         if absent and old is not None:
             return self._hit(old)
         self._counts.inserts += 1

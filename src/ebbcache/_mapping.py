@@ -21,7 +21,7 @@ from ebbcache.store.entry import K, V
 T = TypeVar("T")
 
 _MISSING: Any = object()
-VOLATILE = frozenset({"name", "_weighs", "_spent", "_counts", "_told", "_deadlines", "_handle"})
+VOLATILE = frozenset({"name", "_weighs", "_counts", "_told", "_deadlines", "_handle"})
 """A cache's attributes that a copy makes anew; all others, a subclass's too, are settings."""
 
 
@@ -210,7 +210,10 @@ class MappingStore(Store[K, V]):
 
     def _fill(self, rows: Iterable[tuple[Any, ...]]) -> None:
         for key, value, hits, stamp, deadline, size, weight, cost in rows:
-            self._put(key, hash(key), value, size, weight, cost, deadline, False, (hits, stamp))
+            history = (hits, stamp)
+            self._put(
+                key, hash(key), value, size, weight=weight, cost=cost, deadline=deadline, history=history
+            )
         self._filled()
 
     def __or__(self, other: Any) -> Self:

@@ -49,7 +49,6 @@ class Table(MutableMapping[K, V]):
         "_entries",
         "_gain",
         "_lock",
-        "_ordered",
         "_seed",
         "_serials",
         "_slots",
@@ -79,7 +78,6 @@ class Table(MutableMapping[K, V]):
     _slots: list[int]  # serials to sample from, some of them dead
     _due: LazyHeap  # deadlines that are numbers or datetimes
     _version: int  # counts commits
-    _ordered: bool  # entries without a deadline have a place in a heap, too
     _unordered: bool  # some deadline is neither: only a walk finds what has expired
 
     def __init__(self, timer: Callable[[], Any] = time.monotonic) -> None:
@@ -93,7 +91,6 @@ class Table(MutableMapping[K, V]):
         self._table = {}
         self._slots = []
         self._due = LazyHeap()
-        self._ordered = False
         self._unordered = False
         self._version = 0
         self._weight: int | float = 0
@@ -225,6 +222,7 @@ class Table(MutableMapping[K, V]):
         h: int,
         value: V,
         size: int,
+        *,
         weight: int | float = 1,
         cost: float | None = None,
         deadline: Any = None,
@@ -297,7 +295,7 @@ class Table(MutableMapping[K, V]):
                             self._cost_count += 1
                         self._version += 1
                         linked = True
-                if linked and (self._ordered or deadline is not None):
+                if linked:
                     self._announce(entry)
             except BaseException:
                 # An interrupt may come right here; without an item in the heaps an entry would be
