@@ -27,6 +27,7 @@ from ebbcache.clock import clock
 from ebbcache.governor import allocator
 from ebbcache.governor.account import MIB, Account, Marks
 from ebbcache.memory import Reading
+from ebbcache.store import Allowance
 from ebbcache.units import format_bytes
 
 log = logging.getLogger("ebbcache.governor")
@@ -51,15 +52,6 @@ class MemorySource(Protocol):
     def read(self) -> Reading | None:
         """Return the nearest ceiling, or None where nothing limits memory."""
         ...
-
-
-class Allowance:
-    """The bytes that inserts may still add before somebody must look; shared by all caches."""
-
-    __slots__ = ("left",)
-
-    def __init__(self) -> None:
-        self.left = 0
 
 
 @dataclass(frozen=True, slots=True)
