@@ -76,7 +76,7 @@ def machine(limit: int | str, others: int | str = 0, *, returns: float = 1.0) ->
     ...     m.others = 40 << 20
     ...     m.advance(1.0)
     ...     squeezed = len(cache)
-    >>> 40 < full < 64, squeezed < 24
+    >>> 32 < full < 64, squeezed < 24
     (True, True)
     """
     played = Machine(parse_bytes(limit, "limit"), parse_bytes(others, "others"), returns=returns)

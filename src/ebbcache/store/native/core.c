@@ -285,6 +285,8 @@ put(Core *s, const Wanted *wanted, uint32_t *slot, Row *old)
             return -1;
     } while (!is_ready(s, wanted));
     if (found && wanted->absent) {
+        if (s->policy == LFU)
+            age(s);
         *slot = i;
         return 0;
     }
@@ -711,7 +713,6 @@ core_resize(Core *s, PyObject *const *args, Py_ssize_t nargs)
 static PyObject *
 drained(Core *s)
 {
-    int integral = !s->fractional;
     Core taken;
     table_drain(s, &taken);
     PyObject *list = PyList_New(taken.live);
@@ -726,10 +727,8 @@ drained(Core *s)
         PyObject *entry = entry_new(s, &row);
         if (entry == NULL)
             Py_CLEAR(list);
-        else {
-            ((Entry *)entry)->integral = integral;
+        else
             PyList_SET_ITEM(list, n++, entry);
-        }
     }
     table_free(&taken);
     return list;
@@ -779,10 +778,10 @@ core_evict(Core *s, PyObject *const *args, Py_ssize_t nargs, PyObject *names)
     }
     if (PyErr_Occurred())
         return NULL;
-    if (0 < s->nbytes && s->nbytes <= nbytes && leave <= 0) {
+    if (s->nbytes <= nbytes && leave <= 0) {
         if (s->policy == DENSITY && clock_tick(s->st, 1))
             return NULL;
-        return drained(s);
+        return s->nbytes ? drained(s) : PyList_New(0);
     }
     Rows rows = {NULL, 0, 0};
     if (nbytes > 0 && evict(s, nbytes, leave, &rows)) {
@@ -851,6 +850,26 @@ core_ranked(Core *s, PyObject *const *args, Py_ssize_t nargs, PyObject *names)
         rows_clear(&rows);
         return NULL;
     }
+    return entries_new(s, &rows);
+}
+
+static PyObject *
+core_sample(Core *s, PyObject *arg)
+{
+    uint32_t drawn[TALLY_SAMPLE];
+    long n = PyLong_AsLong(arg);
+    Rows rows = {NULL, 0, 0};
+    if (n == -1 && PyErr_Occurred())
+        return NULL;
+    if (n < 0 || n > TALLY_SAMPLE) {
+        PyErr_Format(PyExc_ValueError, "n must be within 0 and %d, got %ld", TALLY_SAMPLE, n);
+        return NULL;
+    }
+    uint32_t count = n ? sample(s, (uint32_t)n, drawn) : 0;
+    if (rows_reserve(&rows, count))
+        return NULL;
+    for (uint32_t k = 0; k < count; k++)
+        copy_row(s, drawn[k], &rows.rows[rows.count++]);
     return entries_new(s, &rows);
 }
 
@@ -1101,7 +1120,7 @@ static PyMemberDef core_members[] = {
     {"misses", T_LONGLONG, offsetof(Core, misses), 0, "Lookups that did not."},
     {"nbytes", T_LONGLONG, offsetof(Core, nbytes), READONLY, "Bytes held: the sum of the entries' sizes."},
     {"listener", T_OBJECT, offsetof(Core, listener), 0, "Called after an entry has left, or None."},
-    {"_gain", T_DOUBLE, offsetof(Core, gain), READONLY, "What a hit counts now."},
+    {"_gain", T_DOUBLE, offsetof(Core, gain), 0, "What a hit counts now."},
     {"__weaklistoffset__", T_PYSSIZET, offsetof(Core, weakrefs), READONLY, NULL},
     {NULL},
 };
@@ -1115,7 +1134,7 @@ static PyMethodDef core_methods[] = {
                "get($self, key, /, default=None)\n--\n\n"
                "Return the value for `key` (a hit), else `default` (a miss); `__missing__` is not asked. O(1)."),
     {"__missing__", (PyCFunction)core_missing, METH_O, NULL},
-    {"__sizeof__", (PyCFunction)core_sizeof, METH_NOARGS, NULL},
+    {"__sizeof__", (PyCFunction)core_sizeof, METH_NOARGS, "Return the bytes of the store without keys and values."},
     FAST("_seek", core_seek, "Return the live entry of a key with that hash, or None. No hit is counted."),
     {"_hit", (PyCFunction)core_hit, METH_O, "Count a hit on an entry, and return its value."},
     FAST_NAMED("_put", core_put, "Link an entry; return it and the one it replaced, or None."),
@@ -1129,6 +1148,7 @@ static PyMethodDef core_methods[] = {
     {"_living", (PyCFunction)core_living, METH_NOARGS, "Iterate over a snapshot, without what has expired."},
     {"_snapshot", (PyCFunction)core_snapshot, METH_NOARGS, "Return all entries in the store's order."},
     FAST_NAMED("_ranked", core_ranked, "Return entries from the cold (or hot) end of the order of eviction."),
+    {"_sample", (PyCFunction)core_sample, METH_O, "Return that many entries, drawn from all."},
     {"_tally", (PyCFunction)core_tally, METH_O, "Return bytes by class of density."},
     {"_next_deadline", (PyCFunction)core_next_deadline, METH_NOARGS, "Return the least deadline, or None."},
     {"_check", (PyCFunction)core_check, METH_NOARGS, "Walk everything and assert every invariant."},

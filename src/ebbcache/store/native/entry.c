@@ -38,7 +38,6 @@ PyObject *
 entry_new(Core *s, Row *row)
 {
     Row held = *row;
-    int integral = !s->fractional;
     memset(row, 0, sizeof *row);
     Entry *self = PyObject_GC_New(Entry, s->st->entry);
     if (self == NULL) {
@@ -46,7 +45,6 @@ entry_new(Core *s, Row *row)
         return NULL;
     }
     self->row = held;
-    self->integral = integral;
     PyObject_GC_Track(self);
     return (PyObject *)self;
 }
@@ -101,7 +99,8 @@ entry_hash(Entry *self, void *Py_UNUSED(closure))
 static PyObject *
 entry_weight(Entry *self, void *Py_UNUSED(closure))
 {
-    return self->integral ? PyLong_FromDouble(self->row.weight) : PyFloat_FromDouble(self->row.weight);
+    double weight = self->row.weight;
+    return floor(weight) == weight && isfinite(weight) ? PyLong_FromDouble(weight) : PyFloat_FromDouble(weight);
 }
 
 static PyObject *
@@ -115,6 +114,23 @@ entry_repr(Entry *self)
 {
     return PyUnicode_FromFormat("<Entry %u: %R, %lld bytes>", self->row.slot,
                                 self->row.key == NULL ? Py_None : self->row.key, self->row.size);
+}
+
+/* Two records of one and the same link. */
+static PyObject *
+entry_compare(PyObject *left, PyObject *right, int op)
+{
+    if ((op != Py_EQ && op != Py_NE) || !Py_IS_TYPE(right, Py_TYPE(left)))
+        Py_RETURN_NOTIMPLEMENTED;
+    Row *a = &((Entry *)left)->row, *b = &((Entry *)right)->row;
+    int same = a->key == b->key && a->value == b->value && a->slot == b->slot;
+    return PyBool_FromLong(op == Py_EQ ? same : !same);
+}
+
+static Py_hash_t
+entry_hash_of(Entry *self)
+{
+    return (Py_hash_t)(self->row.slot & 0x7FFFFFFF);
 }
 
 static PyGetSetDef entry_getset[] = {
@@ -152,6 +168,8 @@ static PyType_Slot entry_slots[] = {
     {Py_tp_traverse, entry_traverse},
     {Py_tp_clear, entry_clear},
     {Py_tp_repr, entry_repr},
+    {Py_tp_richcompare, entry_compare},
+    {Py_tp_hash, entry_hash_of},
     {Py_tp_getset, entry_getset},
     {Py_tp_members, entry_members},
     {Py_tp_methods, entry_methods},

@@ -60,27 +60,27 @@ ranks_rebuild(Core *s)
     heap_make(&s->ranks);
 }
 
-/* Let new hits count twice as much from now on. */
-int
+/* After ten accesses an entry, let new hits count twice as much. */
+void
 age(Core *s)
 {
-    long long accesses = s->hits + s->misses;
-    if (accesses < s->age_at)
-        return 0;
-    if (s->age_at) {
-        s->gain *= 2.0;
-        if (s->gain > ldexp(1.0, 500)) {
-            /* Long before doubles end; powers of two keep the counts exact. */
-            double scale = 1.0 / s->gain;
-            s->gain = 1.0;
-            for (uint32_t i = 0; i < s->used; i++)
-                if (s->slots[i].key != NULL)
-                    s->slots[i].as.hits *= scale;
-            ranks_rebuild(s);
-        }
+    long long accesses = s->hits + s->misses, left = s->age_at - accesses;
+    long long half_life = (long long)HALF_LIFE * s->live;
+    if (left > 0 && left <= half_life)
+        return;
+    s->age_at = accesses + half_life;
+    if (left > 0 || accesses == 0)
+        return; /* the counters were reset, or the store shrank */
+    s->gain *= 2.0;
+    if (s->gain > ldexp(1.0, 500)) {
+        /* Long before doubles end; powers of two keep the counts exact. */
+        double scale = 1.0 / s->gain;
+        s->gain = 1.0;
+        for (uint32_t i = 0; i < s->used; i++)
+            if (s->slots[i].key != NULL)
+                s->slots[i].as.hits *= scale;
+        ranks_rebuild(s);
     }
-    s->age_at = accesses + (long long)HALF_LIFE * s->live;
-    return 0;
 }
 
 static uint32_t
@@ -154,25 +154,36 @@ pool_forget(Core *s)
         s->pool[n].slot = NIL;
 }
 
-/* Draw up to n filled slots, some perhaps twice; all of them where there are no more. */
-static uint32_t
+static uint64_t
+draw(Core *s)
+{
+    return s->seed = s->seed * 48271 % 0x7FFFFFFF; /* Park and Miller's generator */
+}
+
+/* Draw up to n filled slots; all of them where there are no more. Evenly spaced ones, from a random place and at a
+ * random distance; as some are vacant, more than once. The same as the pure store draws. */
+uint32_t
 sample(Core *s, uint32_t n, uint32_t *into)
 {
     uint32_t count = 0;
-    if (s->live <= n) {
-        for (uint32_t i = 0; i < s->used; i++)
+    for (int turn = 0; turn < 16 && count < n; turn++) {
+        uint64_t size = s->used, missing = n - count;
+        if (size <= n || s->live <= n)
+            break;
+        uint64_t at = draw(s) % size, step = 1 + draw(s) % (size / missing);
+        for (; missing > 0; missing--, at += step) {
+            if (at >= size)
+                at -= size;
+            if (s->slots[at].key != NULL)
+                into[count++] = (uint32_t)at;
+        }
+    }
+    if (count == 0 || s->used <= n || s->live <= n) {
+        count = 0;
+        for (uint32_t i = 0; i < s->used && count < n; i++)
             if (s->slots[i].key != NULL)
                 into[count++] = i;
-        return count;
     }
-    uint64_t seed = s->seed;
-    for (uint32_t tries = 8 * n; tries-- && count < n;) {
-        seed = seed * 48271 % 0x7FFFFFFF;
-        uint32_t i = (uint32_t)(seed % s->used);
-        if (s->slots[i].key != NULL)
-            into[count++] = i;
-    }
-    s->seed = seed;
     return count;
 }
 
@@ -313,7 +324,7 @@ evict(Core *s, long long nbytes, long long leave, Rows *into)
             return waterline(s, nbytes, leave, clock_now(s->st), into);
     }
     long long freed = 0;
-    while (freed < nbytes) {
+    while (freed < nbytes && s->nbytes > 0) {
         uint32_t i = victim(s, NIL);
         if (i == NIL || s->nbytes - size_at(s, i) < leave)
             break;

@@ -97,9 +97,9 @@ typedef struct {
     uint32_t slot;
 } Candidate;
 
-#define POOL 24
+#define POOL 8
 #define SAMPLE 32
-#define FRESH 8
+#define FRESH 16
 #define TALLY_SAMPLE 1024
 #define SATURATION 32.0
 #define YOUNGEST 1e-6
@@ -202,6 +202,13 @@ void table_drain(Core *, Core *into);
 void table_free(Core *);
 int table_check(Core *);
 
+/* Whether so many slots are vacant that the living should move together. */
+static inline int
+is_sparse(Core *s)
+{
+    return 2 * (uint64_t)s->used > 3 * (uint64_t)s->live + 128;
+}
+
 static inline long long
 size_at(Core *s, uint32_t i)
 {
@@ -262,19 +269,19 @@ int next_deadline(Core *, double *when);
 void order_append(Core *, uint32_t slot);
 void order_remove(Core *, uint32_t slot);
 void ranks_rebuild(Core *);
-int age(Core *);
+void age(Core *);
 uint32_t victim(Core *, uint32_t keep);
 int evict(Core *, long long nbytes, long long leave, Rows *into);
 int tally(Core *, double now, PyObject *into);
 int ranked(Core *, Py_ssize_t n, int hottest, Rows *into);
 void pool_forget(Core *);
+uint32_t sample(Core *, uint32_t n, uint32_t *into);
 
 /* ------------------------------------------------------------------------------------------- entry.c */
 
 typedef struct {
     PyObject_HEAD
     Row row;
-    int integral; /* the weight is an integer */
 } Entry;
 
 extern PyType_Spec entry_spec, living_spec;

@@ -9,7 +9,7 @@
  * when the first such thing comes. An LRU store fills vacant slots again. In the other stores a new entry is
  * always behind the older ones, so that the number of a slot stands for the age of its entry: ties are broken
  * by it, and a sample drawn by slot is the one that the pure store draws from its list of serials. When more
- * than half of the slots are vacant, the living move together, in their order.
+ * than a third of the slots are vacant, the living move together, in their order.
  *
  * Invariants (table_check walks them): index and slab agree; every run in the index is without a gap between
  * an entry's home and its place; `nbytes` and `weight` are the sums; an LRU store's order links all entries
@@ -189,7 +189,7 @@ set_room(Core *s, uint32_t room)
 int
 reserve(Core *s)
 {
-    if (s->policy != LRU && s->used == s->room && s->used > 2 * (uint64_t)s->live + 64)
+    if (s->policy != LRU && s->used == s->room && is_sparse(s))
         compact(s);
     if ((s->policy != LRU || s->vacant == NIL) && s->used == s->room) {
         uint64_t room = s->room < 8 ? 8 : (uint64_t)s->room + (s->room < 4096 ? s->room / 2 : s->room / 16);
@@ -517,7 +517,7 @@ compact(Core *s)
 void
 tighten(Core *s)
 {
-    if (s->used > 2 * (uint64_t)s->live + 64)
+    if (is_sparse(s))
         compact(s);
 }
 
