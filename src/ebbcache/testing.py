@@ -7,7 +7,7 @@ so caches, shrinkers and decorators are the real ones; leaving the block brings 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from ebbcache import engine, governor
@@ -64,7 +64,9 @@ class Machine:
 
 
 @contextmanager
-def machine(limit: int | str, others: int | str = 0, *, returns: float = 1.0) -> Iterator[Machine]:
+def machine(
+    limit: int | str, others: int | str = 0, *, returns: float = 1.0
+) -> Generator[Machine, None, None]:
     """Stand a make-believe machine of `limit` bytes in for the real one while the block runs.
 
     >>> import ebbcache
@@ -86,7 +88,7 @@ def machine(limit: int | str, others: int | str = 0, *, returns: float = 1.0) ->
 
 
 @contextmanager
-def pressure(headroom: int | str, *, hard: bool = False) -> Iterator[Machine]:
+def pressure(headroom: int | str, *, hard: bool = False) -> Generator[Machine, None, None]:
     """Squeeze this process's caches and shrinkers as if only `headroom` bytes of memory were left.
 
     On entry they are asked, softly or `hard`, for as much again as `headroom` (at the least a sixteenth of
@@ -103,7 +105,7 @@ def pressure(headroom: int | str, *, hard: bool = False) -> Iterator[Machine]:
 
 
 @contextmanager
-def _stand_in(played: Machine) -> Iterator[None]:
+def _stand_in(played: Machine) -> Generator[None, None, None]:
     watcher = governor.the_watcher
     before = watcher.governor, watcher.played, clock.timer
     watcher.played = True  # first of all, and taken back last: the thread never looks at what is played

@@ -76,9 +76,7 @@ def _by_age(theirs: Any) -> list[Any]:
 
 
 class TestSameAsCachetools:
-    @settings(
-        max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-    )
+    @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(steps=STEPS, maxsize=st.integers(0, 6))
     @pytest.mark.parametrize("getsizeof", [None, lambda value: value])
     def test_lru(self, steps: list[Any], maxsize: int, getsizeof: Any) -> None:
@@ -86,9 +84,7 @@ class TestSameAsCachetools:
         ours: Any = LRUCache(maxsize, getsizeof, register=False)
         _same(theirs, ours, _Timer(), [step for step in steps if step[0] != "wait"])
 
-    @settings(
-        max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-    )
+    @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(steps=STEPS, maxsize=st.integers(0, 6), ttl=st.integers(0, 9))
     @pytest.mark.parametrize("getsizeof", [None, lambda value: value])
     def test_ttl(self, steps: list[Any], maxsize: int, ttl: int, getsizeof: Any) -> None:

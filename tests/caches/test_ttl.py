@@ -11,7 +11,6 @@ import pytest
 from ebbcache import governor
 from ebbcache.caches import Cause, DensityCache, LFUCache, LRUCache, TTLCache
 
-
 pytestmark = pytest.mark.usefixtures("no_sweeps")
 
 
@@ -255,13 +254,10 @@ class TestTimes:
         cache._check()
 
     def test_remaining_time_survives_copies_and_pickles(self, cache: TTLCache[str, int]) -> None:
-        now = 5000.0
         cache.timer = Later(0.0)
         cache.set("a", 1, ttl=10)
         cache.set("b", 2, ttl=100)
         cache.timer.now += 6
-        pickled = pickle.loads(pickle.dumps(cache))
-        pickled.timer.now = now
         again = pickle.loads(pickle.dumps(cache))
         assert again.seconds_to_expiry() == 4.0
         assert cache.copy().seconds_to_expiry() == 4.0
@@ -272,7 +268,7 @@ class TestTimes:
     def test_a_ttl_is_needed(self) -> None:
         with pytest.raises(TypeError, match="needs a ttl"):
             TTLCache(10)
-        with pytest.raises(ValueError, match="ttl.*-1"):
+        with pytest.raises(ValueError, match=r"ttl.*-1"):
             TTLCache(10, -1)
         with pytest.raises(TypeError, match="timer"):
             TTLCache(10, 1, timer="now")  # type: ignore[arg-type]

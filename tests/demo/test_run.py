@@ -7,11 +7,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+import ebbcache.demo
 from ebbcache.demo import run
+from ebbcache.memory import Reading
 
 MIB = 1024 * 1024
 
@@ -88,6 +91,18 @@ def test_without_the_extra_a_line_says_what_to_install(tmp_path: Path) -> None:
 def test_no_room_is_said_before_anything_starts() -> None:
     with pytest.raises(ValueError, match="no room for a demo"):
         run(seconds=1.0, seed=1, live=False, say=print, limit=16 * MIB)
+
+
+def test_where_less_is_left_the_limit_is_lower(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ebbcache.demo, "rss", lambda: 30 * MIB)
+    monkeypatch.setattr(ebbcache.demo, "status", lambda: found(20 * MIB))
+    with pytest.raises(ValueError, match=r"uses 30\.0 MiB of a limit of 46\.0 MiB"):
+        run(seconds=1.0, seed=1, live=False, say=print)
+
+
+def found(headroom: int) -> SimpleNamespace:
+    reading = Reading(limit=headroom + MIB, usage=MIB, headroom=headroom, source="cgroup")
+    return SimpleNamespace(memory=SimpleNamespace(reading=reading))
 
 
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a pseudo-terminal")

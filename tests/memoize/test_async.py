@@ -388,7 +388,8 @@ class TestCancellation:
             del callers
 
         with pytest.raises(AssertionError):
-            # The last caller gets the LookupError, and here nobody looks at that caller: asyncio reports him, not us.
+            # The last caller gets the LookupError; nobody looks at that caller here, and asyncio reports
+            # it.
             run(main)
 
     def test_cancelled_in_the_same_turn_as_the_answer(self, run):

@@ -17,6 +17,7 @@ import pytest
 
 import ebbcache
 from ebbcache import DensityCache, LFUCache, LRUCache, cached
+from ebbcache.memoize.invalidated import MOST
 
 
 @cached
@@ -151,6 +152,66 @@ class TestCalls:
 
         assert f(1) == 1
         assert sorted(f.cache) == [1, 2, 3, 4]
+
+
+class TestInvalidationMeanwhile:
+    """What was on its way when its entry was invalidated is answered but not kept."""
+
+    def test_by_the_call_itself(self):
+        @cached
+        def f(x, meanwhile=None):
+            if meanwhile is not None:
+                meanwhile()
+            return x
+
+        def other():
+            f.cache_invalidate(2)
+
+        def same():
+            f.cache_invalidate(1, same)
+
+        for meanwhile, kept in ((other, True), (same, False), (f.cache_clear, False)):
+            assert f(1, meanwhile) == 1
+            assert f.cache_contains(1, meanwhile) == kept
+        same()
+        assert f(1, None) == 1
+        assert f.cache_contains(1)
+
+    def test_in_another_thread(self):
+        started, go = threading.Event(), threading.Event()
+        world = ["old"]
+
+        @cached
+        def f(x):
+            seen = world[0]
+            started.set()
+            assert go.wait(30)
+            return seen
+
+        answers = []
+        thread = threading.Thread(target=lambda: answers.append(f(1)))
+        thread.start()
+        assert started.wait(30)
+        world[0] = "new"
+        assert not f.cache_invalidate(1)
+        go.set()
+        thread.join(30)
+        assert answers == ["old"]
+        assert f(1) == "new"
+
+    def test_many_invalidations_leave_few_marks(self):
+        @cached
+        def f(x, meanwhile=()):
+            for y in meanwhile:
+                f.cache_invalidate(y)
+            return x
+
+        f(1, tuple(range(MOST + 10)))
+        assert not f.cache_contains(1, tuple(range(MOST + 10)))  # too many to know, so better not
+        invalidated = inspect.getclosurevars(f.cache_invalidate).nonlocals["invalidated"]
+        assert len(invalidated._marks) <= MOST
+        f(2)
+        assert f.cache_contains(2)
 
 
 class TestOptions:

@@ -1,7 +1,8 @@
 """CPython's own tests of `functools.lru_cache` and `functools.cache`, unchanged, on ours.
 
-`test.test_functools.TestLRU` is the mixin that CPython runs on its Python and its C implementation; it takes
-the implementation from ``module``. Ours has what functools has, with `lru_cache` and `cache` replaced.
+`test.test_functools.TestLRU` is the mixin that CPython runs on its Python and its C implementation; it
+takes the implementation from ``module``. Ours has what functools has, with `lru_cache` and `cache`
+replaced.
 """
 
 from __future__ import annotations

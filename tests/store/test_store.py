@@ -62,16 +62,16 @@ class TestCommits:
             put(store, each, number)
         store._check()
         assert [store[each] for each in keys] == list(range(len(keys)))
-        for number, each in enumerate(keys):
-            put(store, key(names[number], 7), -number)
+        for number, name in enumerate(names):
+            put(store, key(name, 7), -number)
             store._check()
         assert [store[each] for each in keys] == [-n for n in range(len(keys))]
         assert key("other", 7) not in store
         assert store._take(key("other", 7), 7) is None
-        for count, each in enumerate(keys, start=1):
-            assert store._take(each, 7) is not None
+        for left in reversed(range(len(keys))):
+            assert store._take(keys[left], 7) is not None
             store._check()
-            assert len(store) == len(keys) - count
+            assert len(store) == left
 
     def test_minus_one_and_minus_two(self, make: Make) -> None:
         assert hash(-1) == hash(-2)
@@ -156,7 +156,7 @@ class TestCommits:
                     assert model.pop(victim.key) == victim.value
             if step % 20 == 0:
                 store._check()
-        assert dict((entry.key, entry.value) for entry in store._snapshot()) == model
+        assert {entry.key: entry.value for entry in store._snapshot()} == model
 
 
 class TestWork:

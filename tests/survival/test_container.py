@@ -53,8 +53,8 @@ def test_it_survives_and_keeps_caching(place) -> None:
     for burst in bursts:
         assert burst["before"] >= 100 * MIB, bursts
         assert burst["after"] >= 100 * MIB, bursts
-        # What the burst took comes back; where it took nothing, nothing has to.
-        assert burst["after"] >= min(burst["during"], 0.9 * burst["before"]), bursts
+        # What the burst took comes back, if perhaps not to the last byte.
+        assert burst["after"] >= min(burst["during"], 0.8 * burst["before"]), bursts
 
 
 def test_the_same_program_on_functools_cache_is_killed(place) -> None:

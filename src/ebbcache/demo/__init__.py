@@ -22,10 +22,13 @@ from ebbcache.demo.record import Recorder, Standing
 from ebbcache.demo.summary import Summary
 from ebbcache.demo.workload import Library, zipf
 from ebbcache.engine import sizes
+from ebbcache.status import status
+from ebbcache.units import format_bytes
 
 MISSING_MATPLOTLIB = "no picture: matplotlib is not installed (pip install 'ebbcache[demo]')"
 
 _LIMIT = 300 * MIB
+_SHARE = 0.8  # of what the machine has left, the demo takes at most this part
 _PEAK = 0.5  # of what the program itself leaves free, the most that the neighbour takes
 _MARGIN = 0.1  # of the limit that a careful operator leaves unused
 _DOCUMENTS = 8_000  # some 630 MiB: several times what the limit can hold
@@ -41,12 +44,13 @@ def run(
     `limit` in bytes is 300 MiB where the machine has it to spare, less where not. Raises ValueError where
     there is no room for a demo at all.
     """
-    limit = _LIMIT if limit is None else limit
     library = Library(_DOCUMENTS, seed)
     base = rss()
+    limit = _usual_limit(base) if limit is None else limit
     free = limit - base
     if free < 32 * MIB:
-        raise ValueError(f"no room for a demo: the process has {base} bytes of a limit of {limit}")
+        uses = f"this process uses {format_bytes(base)} of a limit of {format_bytes(limit)}"
+        raise ValueError(f"no room for a demo: {uses}")
     governor.configure(limit=limit)
     neighbour = Neighbour(int(free * _PEAK), seconds)
     fixed_bytes = free - neighbour.peak - int(limit * _MARGIN)
@@ -95,6 +99,11 @@ def run(
     return recorder, Summary.of(
         recorder.samples, service, fixed_bytes=fixed_bytes, limit=limit, base=base, peak=peak
     )
+
+
+def _usual_limit(base: int) -> int:
+    reading = status().memory.reading
+    return _LIMIT if reading is None else min(_LIMIT, base + int(reading.headroom * _SHARE))
 
 
 def save_picture(recorder: Recorder, fixed_bytes: int, path: Path, seconds: float) -> str | None:

@@ -19,7 +19,6 @@ from ebbcache.units import parse_bytes
 __all__ = [
     "allowance",
     "configure",
-    "ensure_running",
     "make_room",
     "reclaim",
     "spent",

@@ -17,7 +17,7 @@ import gc
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -342,7 +342,7 @@ class Governor:
                 self._end_turn()
 
     @contextmanager
-    def make_room(self, amount: int) -> Iterator[engine.Reclaimed]:
+    def make_room(self, amount: int) -> Generator[engine.Reclaimed, None, None]:
         """Free what is missing for `amount` bytes, softly first, and keep it from caches in the block."""
         self.look()
         room = (amount, self.account.others)

@@ -49,12 +49,12 @@ class Call:
         )
 
     def wrapper(self, **values: object) -> FunctionType:
-        """Compile the wrapper of a plain function: look up, or call, measure and keep."""
+        """Compile the wrapper of a plain function: look up, or call, take the time and keep."""
         p = self.p
         body = f"""\
   {p}began = {p}clock()
   {p}value = {p}func({self.arguments})
-  {p}keep({p}key, {p}value, {p}clock() - {p}began)
+  {p}keep({p}key, {p}value, {p}began)
 """
         return self._compile(f"def wrapper({self.parameters}):\n{self._lookup(body)}", values)
 

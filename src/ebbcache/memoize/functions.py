@@ -8,7 +8,7 @@ Bound: deciding which, once for each decorated function.
 
 from __future__ import annotations
 
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, MutableMapping, MutableSequence
 from contextlib import AbstractContextManager
 from typing import Any, Literal, ParamSpec, TypeVar, cast, overload
 
@@ -101,13 +101,13 @@ def cached(
     one; ``cache`` is the cache itself.
 
     Arguments must be hashable, or the call raises TypeError. Exceptions are passed on and not cached. Two
-    threads that miss the same key at once both compute it, as with functools; a call that is under way in
-    another thread while its entry is invalidated still stores its answer.
+    threads that miss the same key at once both compute it, as with functools. An answer that was on its way
+    while its entry was invalidated (or all were cleared) is returned, but not kept.
 
     ``async def`` functions: concurrent calls with one key share one call (within one asyncio event loop),
     which runs as a task of its own in a copy of the first caller's context. If one caller is cancelled the
-    others still get their answer; if all are, the call is cancelled too. What is invalidated while it is on
-    its way is not cached, and nobody joins it any more.
+    others still get their answer; if all are, the call is cancelled too. Nobody joins a call whose entry
+    was invalidated meanwhile.
 
     Given a mapping first, ``cached(mapping, key=, lock=, condition=, info=)`` does what cachetools'
     `cached` does.
@@ -163,4 +163,8 @@ def cached(
 def _is_mapping(cache: object) -> bool:
     # Asked of the type, as subscripting does: a class is a function here, though dict[int] is possible.
     kind = type(cache)
-    return hasattr(kind, "__getitem__") and hasattr(kind, "__setitem__")
+    return (
+        hasattr(kind, "__getitem__")
+        and hasattr(kind, "__setitem__")
+        and not isinstance(cache, MutableSequence)
+    )

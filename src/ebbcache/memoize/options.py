@@ -76,6 +76,11 @@ class Options:
             "typed": self.typed,
         }
 
+    @property
+    def kind(self) -> type[Cache[Any, Any]]:
+        """The class that the policy names."""
+        return _POLICIES[self.policy]
+
     def cache(
         self,
         func: Callable[..., Any],
@@ -84,8 +89,7 @@ class Options:
     ) -> Cache[Any, Any]:
         """Make the cache for a function, named after it unless a name was given."""
         name = self.name if self.name is not None else full_name(func)
-        kind = _POLICIES[self.policy]
-        return kind(self.maxsize, maxbytes=self.maxbytes, name=name, sizeof=sizeof, listener=listener)
+        return self.kind(self.maxsize, maxbytes=self.maxbytes, name=name, sizeof=sizeof, listener=listener)
 
     def call(self, func: Callable[..., Any], *, method: bool) -> Call:
         """Find out how this function's calls become keys."""
@@ -97,7 +101,7 @@ class Options:
         return as_called(typed_key if self.typed else plain_key)
 
     def check(self, func: Callable[..., Any], *, method: bool) -> None:
-        """Refuse what cannot be cached: what is no function or method, and functions that make iterators."""
+        """Refuse what cannot be cached: what is no function, and functions that make iterators."""
         kind = type(func).__name__
         if kind in ("classmethod", "staticmethod", "property"):
             raise TypeError(f"{self.who} goes under @{kind}, next to the function; here it was put over it")

@@ -79,8 +79,8 @@ _current: Final[contextvars.ContextVar[_Flight | None]] = contextvars.ContextVar
 class Flights:
     """The computations of one function that are on their way, for each event loop.
 
-    *keep* stores ``(key, value, seconds)``. The flights of a loop are touched only by the thread that runs
-    it, except by `forget` and `forget_all`, which any thread may call.
+    *keep* stores ``(key, value, began)``, the last by `time.perf_counter`. The flights of a loop are
+    touched only by the thread that runs it, except by `forget` and `forget_all`, which any thread may call.
     """
 
     def __init__(self, keep: Callable[[Any, Any, float], None]) -> None:
@@ -112,7 +112,7 @@ class Flights:
         except RuntimeError:
             began = perf_counter()
             value = await call()
-            self._keep(key, value, perf_counter() - began)
+            self._keep(key, value, began)
             return value
 
         parent = _current.get()
@@ -185,7 +185,7 @@ class Flights:
         began = perf_counter()
         value = await call()
         if not flight.stale:
-            self._keep(key, value, perf_counter() - began)
+            self._keep(key, value, began)
         return value
 
 

@@ -15,8 +15,9 @@ from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, Final
 
 from ebbcache.caches import Cache
+from ebbcache.memoize.invalidated import Invalidated
 from ebbcache.memoize.options import Options, full_name
-from ebbcache.memoize.owners import ITSELF, Owners
+from ebbcache.memoize.owners import ITSELF, NOTE, RECORD, Owners
 from ebbcache.memoize.protocols import CacheInfo
 from ebbcache.memoize.singleflight import Flights
 from ebbcache.sizing import sizeof as measured
@@ -35,8 +36,7 @@ def wrap(func: Callable[..., Any], options: Options, *, method: bool = False) ->
     owners: Owners | None = None
     if method:
         owners = Owners(full_name(func))
-        sizeof = None if options.sizeof is None else _without_owner(options.sizeof, options.key is not None)
-        cache = options.cache(func, sizeof, owners.left)
+        cache = options.cache(func, _owned_size(options), owners.left)
         store = owners.storing(cache)
         values = {"find": owners.find, "enter": owners.enter, "ITSELF": ITSELF}
     else:
@@ -45,12 +45,24 @@ def wrap(func: Callable[..., Any], options: Options, *, method: bool = False) ->
     key_of = call.key_of(**values)
     key_of.__qualname__ = getattr(func, "__qualname__", key_of.__qualname__)  # it refuses wrong calls, too
     ttl = options.ttl
+    invalidated = Invalidated()
 
-    def keep(key: Any, value: Any, seconds: float) -> None:
+    def outdated(key: Any, began: float) -> bool:
+        if invalidated.last < began:
+            return False
+        return invalidated.since(began, key, key[0]) if method else invalidated.since(began, key)
+
+    def keep(key: Any, value: Any, began: float) -> None:
         if type(value) in _ONE_SHOT:
             _refuse(func, value)
-        if options.maxsize != 0:
-            store(key, value, ttl, seconds)
+        if options.maxsize == 0:
+            return
+        if outdated(key, began):
+            return
+        store(key, value, ttl, perf_counter() - began)
+        # Invalidated between the look and the store? Whoever did it found nothing to remove.
+        if outdated(key, began):
+            cache.pop(key, None)
 
     flights = Flights(keep)
     values |= {"func": func, "get": cache.get, "MISSING": MISSING}
@@ -61,6 +73,7 @@ def wrap(func: Callable[..., Any], options: Options, *, method: bool = False) ->
 
     def cache_clear() -> None:
         """Drop every entry and start counting anew."""
+        invalidated.mark_all()
         flights.forget_all()
         clear(cache)
 
@@ -70,6 +83,7 @@ def wrap(func: Callable[..., Any], options: Options, *, method: bool = False) ->
             cache_clear()
             return
         owner = owners.enter(instance)
+        invalidated.mark(owner)
         flights.forget_all(lambda key: key[0] is owner)
         for key in list(owner.keys.values()):
             cache.pop(key, None)
@@ -77,6 +91,7 @@ def wrap(func: Callable[..., Any], options: Options, *, method: bool = False) ->
     def cache_invalidate(*args: Any, **kwargs: Any) -> bool:
         """Drop the entry of one call; say whether there was one."""
         key = key_of(*args, **kwargs)
+        invalidated.mark(key)
         flights.forget(key)
         return cache.pop(key, MISSING) is not MISSING
 
@@ -134,15 +149,22 @@ def _is_async(func: Callable[..., Any]) -> bool:
     return iscoroutinefunction(func) or iscoroutinefunction(type(func).__call__)
 
 
-def _without_owner(sizeof: Callable[[Any, Any], int], made: bool) -> Callable[[Any, Any], int]:
-    """Answer a user's sizer as the cache calls it, which knows keys with their owner in front."""
+def _owned_size(options: Options) -> Callable[[Any, Any], int]:
+    """Answer how a method's entries are sized: with what their owner costs, or as the user says."""
+    sizeof, made, overhead = options.sizeof, options.key is not None, options.kind.overhead
 
-    def sized(key: Any, value: Any) -> int:
+    def measure(key: Any, value: Any) -> int:
+        # The owner has noted the key by now.
+        owned = RECORD if len(key[0].keys) == 1 else NOTE
+        return measured(key) + measured(value) + overhead + owned
+
+    def ask(key: Any, value: Any) -> int:
         if value is ITSELF:  # the instance is not the cache's
-            return measured(key)
-        return sizeof(key[1] if made else key[1:], value)
+            return measured(key) + overhead
+        said: int = sizeof(key[1] if made else key[1:], value)
+        return said
 
-    return sized
+    return measure if sizeof is None else ask
 
 
 def _refuse(func: Callable[..., Any], value: Any) -> None:

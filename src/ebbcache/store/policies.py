@@ -240,8 +240,8 @@ class DensityStore(Store[K, V]):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        # The coldest of past samples: (density, serial, hits at that time), Redis' idea of an eviction pool.
-        # With these, half the sample decides as well as all of it would, to some 0.3 % more misses.
+        # The coldest of past samples: (density, serial, hits at that time), Redis' idea of an eviction
+        # pool. With these, half the sample decides as well as all of it would, to some 0.3 % more misses.
         self._pool: list[tuple[float, int, float]] = []
 
     def _densities(self, entries: list[Entry[K, V]], now: float) -> list[float]:

@@ -81,8 +81,8 @@ class Store(Table[K, V]):
     def _evict(self, nbytes: int, leave: int = 0) -> list[Entry[K, V]]:
         """Remove victims in the policy's order until their sizes reach `nbytes`; return them.
 
-        Stops before less than `leave` bytes would stay. If that takes all bytes there are, everything goes in
-        one commit, in no order.
+        Stops before less than `leave` bytes would stay. If that takes all bytes there are, everything goes
+        in one commit, in no order.
         """
         if nbytes >= self.nbytes and leave <= 0:
             return self._drain() if self.nbytes else []
@@ -124,7 +124,8 @@ class Store(Table[K, V]):
         return self._cost_total / self._cost_count if self._cost_count else 1.0
 
     def _sample(self, n: int) -> list[Entry[K, V]]:
-        """Return `n` entries, each slot as likely as any other; all entries where there are no more. O(n)."""
+        """Return `n` entries, each slot as likely as any other; all entries where there are no more.
+        O(n)."""
         sample: list[Entry[K, V]] = []
         living = self._entries.get
         for _ in range(16):
@@ -134,8 +135,8 @@ class Store(Table[K, V]):
             if size <= n or len(self._entries) <= n:
                 return self._snapshot()
             # Evenly spaced slots, from a random place and at a random distance: a sample for the price of a
-            # slice. Park and Miller's generator keeps a few bytes of state, and two stores that were treated
-            # alike choose alike. Some slots are dead, hence the loop.
+            # slice. Park and Miller's generator keeps a few bytes of state, and two stores that were
+            # treated alike choose alike. Some slots are dead, hence the loop.
             start = (seed := self._seed * 48271 % 0x7FFFFFFF) % size
             step = 1 + (seed := seed * 48271 % 0x7FFFFFFF) % (size // missing)
             self._seed = seed

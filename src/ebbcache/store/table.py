@@ -294,8 +294,9 @@ class Table(MutableMapping[K, V]):
                     if bucket is not old:
                         fresh = tuple([entry if other is old else other for other in bucket])
             with self._lock:
-                # The heaps hear of the entry first: an item without an entry is a dead one, an entry without
-                # an item would be forgotten. A finaliser may have thrown the dead item out by now, however.
+                # The heaps hear of the entry first: an item without an entry is a dead one, an entry
+                # without an item would be forgotten. A finaliser may have thrown the dead item out by now,
+                # however.
                 due = self._due
                 changes = due.changes
                 if deadline is not None or self._announces:

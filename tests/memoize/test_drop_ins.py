@@ -1,0 +1,157 @@
+"""`lru_cache` and `cache` beyond CPython's own tests: side by side with functools, and what is ours."""
+
+from __future__ import annotations
+
+import functools
+import threading
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import ebbcache
+from ebbcache import cache, lru_cache
+
+arguments = st.sampled_from([0, 1, 1.0, True, "1", None, (1,), (1.0,), ("1", 2), frozenset({1}), [1]])
+calls = st.lists(
+    st.tuples(
+        st.lists(arguments, max_size=3), st.dictionaries(st.sampled_from("ab"), arguments, max_size=2)
+    ),
+    max_size=20,
+)
+
+
+@given(st.sampled_from([None, -1, 0, 1, 2, 3, 128]), st.booleans(), calls)
+def test_every_call_is_answered_and_counted_as_by_functools(maxsize, typed, made):
+    def replay(decorator):
+        log = []
+
+        @decorator(maxsize, typed)
+        def f(*args, **kwargs):
+            log.append(("called", repr((args, kwargs))))
+            if args[:1] == (None,):
+                raise LookupError
+            return repr((args, kwargs))
+
+        for args, kwargs in made:
+            try:
+                log.append(f(*args, **kwargs))
+            except (LookupError, TypeError) as error:
+                log.append((type(error), str(error)))
+            log.append(tuple(f.cache_info()))
+        log.append(f.cache_parameters())
+        f.cache_clear()
+        log.append(tuple(f.cache_info()))
+        return log
+
+    assert replay(lru_cache) == replay(functools.lru_cache)
+
+
+def test_cache_is_unbounded():
+    f = cache(lambda x: x)
+    for x in range(1000):
+        f(x)
+    assert f.cache_info() == (0, 1000, None, 1000)
+    assert f.cache_parameters() == functools.cache(lambda x: x).cache_parameters()
+
+
+@pytest.mark.parametrize("wrong", ["10", 1.5, [], object()])
+def test_wrong_maxsize(wrong):
+    with pytest.raises(TypeError, match="maxsize"):
+        lru_cache(wrong)
+
+
+@pytest.mark.parametrize("thing", [5, None, "f"])
+def test_only_functions_are_decorated(thing):
+    with pytest.raises(TypeError, match="decorate a function"):
+        lru_cache()(thing)
+    with pytest.raises(TypeError, match="decorate a function"):
+        cache(thing)
+
+
+@pytest.mark.parametrize("typed", [False, True])
+def test_invalidate_and_contains(typed):
+    f = lru_cache(typed=typed)(lambda *args, **kwargs: 1)
+    for args, kwargs in [((1,), {}), (("a", 2), {}), ((), {"x": 1}), (((1, 2),), {}), ((), {})]:
+        assert not f.cache_contains(*args, **kwargs)
+        f(*args, **kwargs)
+        assert f.cache_contains(*args, **kwargs)
+        assert f.cache_invalidate(*args, **kwargs)
+        assert not f.cache_invalidate(*args, **kwargs)
+    assert f.cache_info() == (0, 5, 128, 0)
+
+
+def test_pressure_takes_the_least_recently_used_first():
+    f = lru_cache(maxsize=None)(lambda x: bytes(10_000))
+    for x in range(10):
+        f(x)
+    f(0)
+    f.cache.shrink(25_000)
+    assert [x for x in range(10) if f.cache_contains(x)] == [0, 4, 5, 6, 7, 8, 9]
+
+
+def test_it_is_known_by_the_functions_name():
+    @lru_cache
+    def some_function():
+        return 1
+
+    names = [shrinker.name for shrinker in ebbcache.status().shrinkers]
+    assert f"{__name__}.{some_function.__qualname__}" in names
+
+
+def test_endless_recursion_ends_in_recursion_error():
+    @lru_cache
+    def f(x):
+        return f(x)
+
+    with pytest.raises(RecursionError):
+        f(1)
+    assert f.cache_info().currsize == 0
+
+
+def test_a_key_is_hashed_once_and_stored_under_that_hash():
+    class Key:
+        hashed = 0
+
+        def __hash__(self):
+            self.hashed += 1
+            return 5
+
+        def __eq__(self, other):
+            return self is other
+
+    f = lru_cache(lambda *args: 1)
+    key, other = Key(), Key()
+    for count, call in enumerate([(key,), (key,), (other, key), (other, key)], 1):
+        f(*call)
+        assert key.hashed == count
+    assert f.cache_info()[:2] == (2, 2)
+
+
+def test_a_builtin_that_storing_itself_needs(monkeypatch):
+    remembered = lru_cache(maxsize=4)(len)
+    monkeypatch.setattr("builtins.len", remembered)
+    try:
+        answers = [len("abcdef"[:i]) for i in (0, 1, 1, 2, 3, 4, 5, 6, 1)]
+    finally:
+        monkeypatch.undo()
+    assert answers == [0, 1, 1, 2, 3, 4, 5, 6, 1]
+    assert remembered.cache_info().hits == 1
+
+
+def test_a_guarded_builtin_in_many_threads():
+    f = lru_cache(abs)
+    wrong = []
+
+    def work():
+        wrong.extend(x for x in range(-200, 200) if f(x) != abs(x))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert not wrong
+    info = f.cache_info()
+    assert info.hits + info.misses == 1600
+    assert info.currsize == 128
