@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 
 def _choose() -> str:
@@ -31,6 +31,8 @@ if TYPE_CHECKING or IMPLEMENTATION == "pure":
     from ebbcache.store.numbers import Allowance, Counts, trust_leaves
     from ebbcache.store.policies import DensityStore, LFUStore, LRUStore
     from ebbcache.store.reference import Store
+
+    Memo: type[Any] | None = None
 else:
     from ebbcache.store.twin import (
         Allowance,
@@ -39,6 +41,7 @@ else:
         Entry,
         LFUStore,
         LRUStore,
+        Memo,
         Store,
         trust_leaves,
     )
@@ -51,6 +54,7 @@ __all__ = [
     "Entry",
     "LFUStore",
     "LRUStore",
+    "Memo",
     "Store",
     "trust_leaves",
 ]

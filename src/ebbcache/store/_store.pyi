@@ -6,6 +6,8 @@ V = TypeVar("V")
 
 def trust_leaves(plain: bool, /) -> None: ...
 
+Memo: type[Any] | None
+
 class Allowance:
     left: int
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import MutableMapping
 from typing import Any
 
-from ebbcache.store._store import Allowance, Core, Counts, Entry, trust_leaves
+from ebbcache.store._store import Allowance, Core, Counts, Entry, Memo, trust_leaves
 from ebbcache.store.entry import K, V
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Entry",
     "LFUStore",
     "LRUStore",
+    "Memo",
     "Store",
     "trust_leaves",
 ]

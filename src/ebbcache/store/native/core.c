@@ -73,7 +73,7 @@ sweep(Core *s)
 /* ---------------------------------------------------------------------------------------------- looking up */
 
 /* Find the live entry of a key: 1 and its slot, which holds until the next call out; 0: none; -1: an exception. */
-static int
+int
 seek(Core *s, PyObject *key, uint32_t tag, uint32_t *slot)
 {
     for (int tries = 0; tries < 8; tries++) {

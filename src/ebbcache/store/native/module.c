@@ -49,6 +49,16 @@ store_exec(PyObject *module)
     NEED(st->living = type_of(module, &living_spec, 0));
     NEED(st->allowance = type_of(module, &allowance_spec, 1));
     NEED(st->counts = type_of(module, &counts_spec, 1));
+    /* The memo relies on how tuples hash; should that ever change, the decorators do without it. */
+    int alike = tuples_hash_alike();
+    NEED(alike >= 0);
+    if (alike) {
+        PyTypeObject *memo = type_of(module, &memo_spec, 1);
+        NEED(memo);
+        Py_DECREF(memo);
+    }
+    else if (PyModule_AddObjectRef(module, "Memo", Py_None))
+        return -1;
     NEED(st->clock = attribute_of("ebbcache.clock", "clock"));
     NEED((st->now_at = offset_of((PyObject *)Py_TYPE(st->clock), "now")) >= 0);
     NEED((st->timer_at = offset_of((PyObject *)Py_TYPE(st->clock), "timer")) >= 0);

@@ -294,10 +294,12 @@ PyObject *living_new(Core *, int keys);
 extern PyType_Spec core_spec, allowance_spec, counts_spec;
 extern struct PyModuleDef store_module;
 int told_gone(Core *, Row *, PyObject *kind, PyObject *by);
+int seek(Core *, PyObject *key, uint32_t tag, uint32_t *slot);
 
 /* -------------------------------------------------------------------------------------------- memo.c */
 
 extern PyType_Spec memo_spec;
+int tuples_hash_alike(void);
 
 /* ----------------------------------------------------------------------------------- the hit, inline */
 
