@@ -35,8 +35,8 @@ logger = logging.getLogger("ebbcache")
 allowance = governor.allowance
 sizing.watch_leaves(trust_leaves)
 
-EMPTY = 2048
-"""Bytes of a cache without entries, about."""
+REGISTERED = 1900
+"""Bytes that a registration takes, about."""
 
 
 class _Deadlines:
@@ -126,8 +126,9 @@ class Cache(MappingStore[K, V]):
         self._handle: Shrinker | None = None
         simple = not self._weighs and self._sizeof is None and not self._own_popitem
         drawn = allowance if self.registered else None
+        spent = self.overhead if self._ttl is None else self.overhead + self.dated
         self._plain(
-            simple, self.overhead, self.maxsize, self.maxbytes, self._ttl, measured, drawn, self._counts
+            simple, spent, self.maxsize, self.maxbytes, self._ttl, measured, drawn, self._counts
         )
         if self.registered:
             self._handle = register_shrinker(self.name, self.shrink, size=self._held, tally=self.tally)
@@ -179,11 +180,14 @@ class Cache(MappingStore[K, V]):
                 raise ValueError(f"value size must not be negative, getsizeof() said {weight!r}")
         if maxsize is not None and weight > maxsize:
             raise ValueError("value too large")
-        size = self._measure(key, value)
         clock.tick()
         if ttl is None:
             ttl = self._ttl
         deadline = None if ttl is None else self.timer() + ttl
+        if self._sizeof is None:
+            size = measured(key) + measured(value) + self.overhead + (0 if deadline is None else self.dated)
+        else:
+            size = self._measure(key, value, deadline)
         maxbytes = self.maxbytes
         if maxbytes is not None and size > maxbytes:
             return self._refuse(key, h, value, "maxbytes", absent)
@@ -250,10 +254,11 @@ class Cache(MappingStore[K, V]):
 
     # ------------------------------------------------------------------------------------------- weighing
 
-    def _measure(self, key: K, value: V) -> int:
+    def _measure(self, key: K, value: V, deadline: object) -> int:
         sizer = self._sizeof
+        spent = self.overhead if deadline is None else self.overhead + self.dated
         if sizer is None:
-            return measured(key) + measured(value) + self.overhead
+            return measured(key) + measured(value) + spent
         try:
             size = operator.index(sizer(key, value))
             if size >= 0:
@@ -262,7 +267,7 @@ class Cache(MappingStore[K, V]):
         except Exception as error:
             problem = f"failed: {_described(error)}"
         self._log_once("sizeof", "sizeof() of %s %s; shallow sizes are used", self.name, problem)
-        return _shallow(key) + _shallow(value) + self.overhead
+        return _shallow(key) + _shallow(value) + spent
 
     def resize(self, key: K) -> int:
         """Measure the value of `key` again, after it was changed in place, and return the entry's bytes.
@@ -272,7 +277,7 @@ class Cache(MappingStore[K, V]):
         entry = self._seek(key, hash(key))
         if entry is None:
             raise KeyError(key)
-        size = self._measure(entry.key, entry.value)
+        size = self._measure(entry.key, entry.value, entry.deadline)
         before = entry.size
         if self._resize(entry, size):
             if self.registered:
@@ -412,7 +417,7 @@ class Cache(MappingStore[K, V]):
 @register_sizer(Cache)
 def _weight_of(cache: Cache[Any, Any]) -> int:
     """Say what a cache weighs as another's value; the entries of a registered one are counted already."""
-    return EMPTY + (0 if cache.registered else cache.nbytes)
+    return cache.empty + (REGISTERED if cache.registered else cache.nbytes)
 
 
 def _whose() -> str:

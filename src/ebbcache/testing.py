@@ -20,6 +20,17 @@ from ebbcache.units import parse_bytes
 __all__ = ["Machine", "machine", "pressure"]
 
 
+class NoMalloc:
+    """The allocator of a make-believe machine: what it retains is the machine's to play."""
+
+    def free_bytes(self) -> int:
+        """Return 0: nothing could be trimmed."""
+        return 0
+
+    def trim(self) -> None:
+        """Do nothing: the test program's real heap is none of a played machine's business."""
+
+
 class Machine:
     """A make-believe machine. Set `limit` and `others` (bytes) at will; then `advance` or `look`.
 
@@ -33,7 +44,9 @@ class Machine:
         self.returns = returns
         self.soft = soft
         self.time = clock.timer()  # entries made before the block keep their age
-        self.governor = Governor(self, timer=lambda: self.time, allowance=governor.allowance)
+        self.governor = Governor(
+            self, timer=lambda: self.time, allowance=governor.allowance, malloc=NoMalloc()
+        )
         self._cached = engine.sizes()
         self._kept = 0.0
 

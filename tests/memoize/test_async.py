@@ -11,6 +11,8 @@ import sys
 import threading
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ebbcache import LRUCache, cached, cachedmethod
 
@@ -711,3 +713,82 @@ class TestMethods:
             assert C.get.cache_contains(b, 1)
 
         run(main)
+
+
+class TestAnySchedule:
+    """Callers come, are cancelled, calls end well or badly or are invalidated, in any order."""
+
+    steps = st.one_of(
+        st.tuples(st.just("call"), st.integers(0, 2)),
+        st.tuples(st.just("cancel"), st.integers(0, 20)),
+        st.tuples(st.sampled_from(["finish", "fail", "invalidate"]), st.integers(0, 2)),
+        st.tuples(st.just("turn"), st.integers(1, 3)),
+    )
+
+    @settings(deadline=None)
+    @given(st.lists(steps, max_size=30))
+    def test_everybody_gets_an_answer_to_his_question_and_nothing_is_left(self, script):
+        running: dict[int, list[asyncio.Future[object]]] = {0: [], 1: [], 2: []}
+        invalidated: set[asyncio.Future[object]] = set()
+        reports = []
+
+        @cached
+        async def f(key):
+            # Those that were invalidated or given up may still be ending; of the others there is but one.
+            assert not [end for end in running[key] if end not in invalidated and not end.cancelled()]
+            end = asyncio.get_running_loop().create_future()
+            running[key].append(end)
+            try:
+                return key, await end
+            finally:
+                running[key].remove(end)
+
+        async def main():
+            asyncio.get_running_loop().set_exception_handler(lambda _, context: reports.append(context))
+            callers = []
+            cancelled = set()
+            for what, argument in script:
+                if what == "call":
+                    callers.append((argument, asyncio.create_task(f(argument))))
+                elif what == "cancel" and argument < len(callers):
+                    task = callers[argument][1]
+                    if task.cancel():
+                        cancelled.add(task)
+                elif what == "turn":
+                    for _ in range(argument):
+                        await asyncio.sleep(0)
+                elif what == "invalidate":
+                    invalidated.update(running[argument])
+                    f.cache_invalidate(argument)
+                elif what in ("finish", "fail"):
+                    for end in running[argument]:
+                        if not end.done():
+                            end.set_exception(LookupError(argument)) if what == "fail" else end.set_result(
+                                "answer"
+                            )
+            await settle()
+            for ends in running.values():
+                for end in ends:
+                    if not end.done():
+                        end.set_result("at last")
+            await settle()
+            for ends in running.values():  # calls that began when others were given up
+                for end in ends:
+                    if not end.done():
+                        end.set_result("at last")
+            answers = await asyncio.gather(*(task for _, task in callers), return_exceptions=True)
+            for (key, task), answer in zip(callers, answers, strict=True):
+                if isinstance(answer, asyncio.CancelledError):
+                    assert task in cancelled
+                elif isinstance(answer, LookupError):
+                    assert answer.args == (key,)
+                else:
+                    assert answer[0] == key
+            flights = inspect.getclosurevars(f.cache_invalidate).nonlocals["flights"]
+            await settle()
+            assert not flights._loops
+            assert not any(running.values())
+
+        asyncio.run(asyncio.wait_for(main(), 30))
+        gc.collect()
+        assert reports == []

@@ -154,4 +154,5 @@ def test_a_guarded_builtin_in_many_threads():
     assert not wrong
     info = f.cache_info()
     assert info.hits + info.misses == 1600
-    assert info.currsize == 128
+    # Threads that find the cache too full at the same moment each evict one.
+    assert 128 - len(threads) <= info.currsize <= 128

@@ -388,6 +388,9 @@ class TestOptions:
         assert c.f() == 0.0
         now = 10.0
         assert c.f() == 10.0
+        now = 11.0
+        assert c.f() == 10.0
+        assert C.f.cache_info() == (1, 2, None, 1)
 
     def test_one_registration_however_many_instances(self):
         class C:
@@ -518,6 +521,40 @@ class TestBookkeeping:
         C.f.cache_clear()
         self.check(C.f, instances)
         assert len(C.f.cache) == 0
+
+    def test_an_owner_that_loses_its_last_entry_while_it_computes(self):
+        class C:
+            @cachedmethod
+            def f(self, x):
+                C.f.cache.clear()
+                return [x]
+
+        c = C()
+        c.f(1)
+        second = c.f(2)
+        assert c.f(2) is second
+        self.check(C.f, [c])
+        del c
+        self.check(C.f, [])
+
+    @pytest.mark.parametrize("sizer", ["ebbcache", "pympler"])
+    def test_one_entry_does_not_weigh_all_the_others(self, sizer):
+        if sizer == "pympler":
+            pytest.importorskip("pympler")
+
+        class C:
+            @cachedmethod
+            def f(self, x):
+                return None
+
+        c = C()
+        ebbcache.sizing.use(sizer)
+        try:
+            for x in range(200):
+                c.f(x)
+        finally:
+            ebbcache.sizing.use("ebbcache")
+        assert C.f.cache.nbytes < 200 * 1000
 
     def test_two_threads_that_compute_the_same(self):
         together = threading.Barrier(2, timeout=30)

@@ -2,7 +2,8 @@
 
 tracemalloc knows every block that Python or numpy asked an allocator for; each is rounded here as that
 allocator rounds it. ``python tests/sizing/accuracy.py`` prints estimates beside the truth, for ebbcache,
-pympler and `sys.getsizeof`; the tests use the same values.
+pympler and `sys.getsizeof`; with ``--json`` it prints what the tests judge. They run it in a process of its
+own, where no other thread allocates or frees while the values do.
 """
 
 from __future__ import annotations
@@ -435,5 +436,21 @@ def main(only: str = "") -> None:
         )
 
 
+def measure() -> dict[str, dict[str, float]]:
+    """Return, for each kind, what dropping a value frees, what `sizeof` said, and what it frees unsized."""
+    from ebbcache.sizing import sizeof
+
+    found: dict[str, dict[str, float]] = {}
+    for kind, make in KINDS.items():
+        truth, said = freed(make, sizeof)
+        sized, _ = freed(make, sizeof, 8)
+        left_alone, _ = freed(make, lambda value: 0, 8)
+        found[kind] = {"truth": truth, "said": said, "sized": sized, "left alone": left_alone}
+    return found
+
+
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    if sys.argv[1:] == ["--json"]:
+        print(json.dumps(measure()))
+    else:
+        main(*sys.argv[1:])

@@ -67,10 +67,10 @@ def configure(
     """Have a say in how much memory this process may use; the defaults need none.
 
     `limit` is a ceiling on this process's resident memory, beside those that the system sets: bytes or text
-    such as ``"2 GiB"``; None takes it away. `reserve` is the headroom in bytes at which caches stop
-    growing, for when the default (about 9 % of the nearest limit) is too little; None goes back to that.
-    What is not named stays as it is. The environment variables ``EBBCACHE_LIMIT`` and ``EBBCACHE_RESERVE``
-    say the same at start.
+    such as ``"2 GiB"``; None takes it away. `reserve` is the least headroom in bytes at which caches stop
+    growing, for when the default is too little (about 9 % of the nearest limit, more before others showed
+    their bursts); None goes back to that. What is not named stays as it is. The environment variables
+    ``EBBCACHE_LIMIT`` and ``EBBCACHE_RESERVE`` say the same at start.
 
     Raises TypeError or ValueError, and changes nothing, if an amount makes no sense.
     """

@@ -60,7 +60,7 @@ class Account:
         self.peak = 0
         self.floor = 0
         self.retained = 0
-        self.return_rate = 0.0
+        self._return_rate: float | None = None
         self._before_burst = 0.0
         self._burst = 0.0
         self._peak_at = self._floor_at = self._began = 0.0
@@ -77,6 +77,16 @@ class Account:
     def expected(self) -> int:
         """What others must be able to grow to again without anybody making way."""
         return max(self.peak, self.floor + self.burst)
+
+    @property
+    def return_rate(self) -> float:
+        """The share of freed bytes that the kernel got back lately; 0 as long as that was never seen."""
+        return self._return_rate or 0.0
+
+    @property
+    def to_return_one(self) -> float:
+        """How many bytes to free for one that is to come back: at most 2, and 1 while nothing is known."""
+        return 1.0 if self._return_rate is None else 1.0 / max(0.5, self._return_rate)
 
     def unknown(self, limit: int) -> int:
         """What to leave free above the floor of others, under `limit`, for a first burst of unknown size.
@@ -168,7 +178,8 @@ class Account:
 
     def returned(self, freed: int, fallen: int) -> None:
         """Learn what share of `freed` bytes the kernel got back in one reclaim: usage fell by `fallen`."""
-        self.return_rate += 0.2 * (min(1.0, max(0.0, fallen / freed)) - self.return_rate)
+        share = min(1.0, max(0.0, fallen / freed))
+        self._return_rate = share if self._return_rate is None else 0.8 * self._return_rate + 0.2 * share
 
     def give_back(self, amount: int) -> None:
         """Strike `amount` bytes off `retained`: the allocator was told to return them and usage fell."""

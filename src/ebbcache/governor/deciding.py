@@ -54,6 +54,18 @@ class MemorySource(Protocol):
         ...
 
 
+class Malloc(Protocol):
+    """What the governor needs of `ebbcache.governor.allocator`."""
+
+    def free_bytes(self) -> int:
+        """Return the bytes that malloc holds free."""
+        ...
+
+    def trim(self) -> None:
+        """Have malloc return what it can."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """One decision: how urgent it is, the bytes to free, and the bytes to let in until the next look.
@@ -76,8 +88,10 @@ class Governor:
         *,
         timer: Callable[[], float] = time.monotonic,
         allowance: Allowance | None = None,
+        malloc: Malloc = allocator,
     ) -> None:
         self.memory = memory
+        self.malloc = malloc
         self.timer = timer
         self.allowance = allowance or Allowance()
         self.reserve = 0
@@ -240,7 +254,7 @@ class Governor:
         """
         before = self.marks.min if self._hard_headroom is None else self._hard_headroom
         self._hard_headroom = min(before, headroom)
-        return int(max(0, before - headroom) / max(0.25, self.account.return_rate))
+        return int(max(0, before - headroom) * self.account.to_return_one)
 
     # -- freeing ---------------------------------------------------------------------------------------
 
@@ -253,7 +267,7 @@ class Governor:
         kind = "growth" if plan.growth else "hard" if plan.level == "hard" else "soft"
         self.passes[kind] += 1
         learns = not plan.growth or self.timer() - self._learnt_at >= LEARN_EVERY
-        kept = allocator.free_bytes() if learns else 0
+        kept = self.malloc.free_bytes() if learns else 0
         result = engine.reclaim(
             plan.target,
             plan.level == "hard",
@@ -278,7 +292,7 @@ class Governor:
 
         `usage` was before; `kept` is what malloc may hold without being asked to return it.
         """
-        if usage - self.account.usage < freed // 2 and allocator.free_bytes() - kept >= freed // 2:
+        if usage - self.account.usage < freed // 2 and self.malloc.free_bytes() - kept >= freed // 2:
             now = self.timer()
             if (now - self._trimmed_until) * TRIM_SHARE[level] < self._trim_took:
                 return  # malloc could return it, but it is not worth the time yet: nothing was learnt
@@ -287,7 +301,7 @@ class Governor:
 
     def _trim(self) -> None:
         before, began = self.account.usage, self.timer()
-        allocator.trim()
+        self.malloc.trim()
         self._trimmed_until = self.timer()
         self._trim_took = self._trimmed_until - began
         self._read()

@@ -51,17 +51,19 @@ class Call:
     def wrapper(self, **values: object) -> FunctionType:
         """Compile the wrapper of a plain function: look up, or call, take the time and keep."""
         p = self.p
+        owner = f", {p}owner" if self.receiver else ""
         body = f"""\
   {p}began = {p}clock()
   {p}value = {p}func({self.arguments})
-  {p}keep({p}key, {p}value, {p}began)
+  {p}keep({p}key, {p}value, {p}began{owner})
 """
         return self._compile(f"def wrapper({self.parameters}):\n{self._lookup(body)}", values)
 
     def async_wrapper(self, **values: object) -> FunctionType:
         """Compile the wrapper of a coroutine function: look up, or share the call with others."""
         p = self.p
-        body = f"  {p}value = await {p}share({p}key, {p}partial({p}func, {self.arguments}))\n"
+        owner = f", {p}owner" if self.receiver else ""
+        body = f"  {p}value = await {p}share({p}key, {p}partial({p}func, {self.arguments}){owner})\n"
         return self._compile(f"async def wrapper({self.parameters}):\n{self._lookup(body)}", values)
 
     def _lookup(self, miss: str) -> str:
@@ -145,7 +147,7 @@ def mirrored(func: FunctionType, *, typed: bool, method: bool) -> Call:
         fields += [f"*{p}map({p}type, {rest})"] * bool(rest)
         fields += [f"*{p}map({p}type, {extra}.values())"] * bool(extra)
     if method:
-        fields[0] = f"{p}owner"
+        fields[0] = f"{p}owner.serial"
     # One argument identifies itself: no tuple to make, to hash, to compare or to store.
     alone = len(fields) == 1 and not (method or extra)
     return Call(
@@ -172,7 +174,7 @@ def as_called(make: Callable[..., object], receiver: str | None = None) -> Call:
         p="_ebb_",
         parameters=f"{receiver}, /, {rest}",
         arguments=f"{receiver}, {rest}",
-        key=f"(_ebb_owner, _ebb_make({receiver}, {rest}))",
+        key=f"(_ebb_owner.serial, _ebb_make({receiver}, {rest}))",
         receiver=receiver,
         make=make,
     )

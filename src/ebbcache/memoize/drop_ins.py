@@ -25,12 +25,8 @@ from ebbcache.memoize.wrapping import MISSING, administer
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# A single argument of these types is its own key, as in functools: no other key can be equal to it.
-_FAST: Final = frozenset({int, str})
 # Nobody notices how often values of these types are hashed, so the quickest look-up will do.
 _PURE: Final = frozenset({int, str, float, bytes, bool, complex, type(None)})
-# Bound here, for somebody may cache the built-in itself and put the cached one in its place.
-_len: Final = len
 
 
 class _HashedOnce(LRUCache[Any, Any]):
@@ -62,7 +58,8 @@ def lru_cache(maxsize: Any = 128, typed: bool = False) -> Any:
     least recently used entries are given up even before there are `maxsize` of them; with ``maxsize=None``
     only memory limits the cache. The function also gets ``cache_invalidate``, ``cache_contains`` and
     ``cache``, as from `cached`. Keywords and positions make different calls here, as they do in functools;
-    `cached` knows better. Raises TypeError if `maxsize` is neither an int, None, nor a function.
+    `cached` knows better, and knows how to remember coroutine functions, too. Raises TypeError if `maxsize`
+    is neither an int, None, nor a function.
 
     >>> @lru_cache(maxsize=2)
     ... def double(n):
@@ -106,12 +103,7 @@ def _remember(func: Callable[..., Any], maxsize: int | None, typed: bool) -> Any
     get, look, store = memory.get, memory.look, memory.store
     busy: set[int] = set()
 
-    def key_of(*args: Any, **kwargs: Any) -> Any:
-        if typed:
-            return typed_key(*args, **kwargs)
-        if _len(args) == 1 and not kwargs and type(args[0]) in _FAST:
-            return args[0]
-        return plain_key(*args, **kwargs)
+    key_of = typed_key if typed else plain_key
 
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         h = None
@@ -127,8 +119,6 @@ def _remember(func: Callable[..., Any], maxsize: int | None, typed: bool) -> Any
                     value = look(key, h)
                     break
             else:
-                if _len(args) == 1 and type(args[0]) in _FAST:
-                    key = args[0]
                 value = get(key, MISSING)
         if value is MISSING:
             began = perf_counter()

@@ -190,7 +190,10 @@ def _one_at_a_time(
 
 
 def _shared(func: Callable[..., Any], counted: _Counted, key: Callable[..., Any]) -> Callable[..., Any]:
-    flights = Flights(lambda k, value, _: counted.keep(k, value))
+    def keep(k: Any, value: Any, _began: float) -> None:
+        counted.keep(k, value)
+
+    flights = Flights(keep)
 
     async def wrapper(*args: Any, **kwargs: Any) -> Any:
         k = key(*args, **kwargs)

@@ -1,57 +1,47 @@
 """Instances as the owners of entries: told apart by identity, never kept alive, gone with all they own.
 
 Each instance that a cached method was called on has a record, found by the instance's id and holding it
-only weakly; the record stands in the keys in the instance's place. So instances may be equal or unhashable,
-and when one dies its record's callback drops its entries from the cache that all instances share. A record
-goes also when its last entry is evicted: an idle instance costs nothing.
+only weakly; the record's serial number stands in the keys in the instance's place. So instances may be
+equal or unhashable, and when one dies its record's callback drops its entries from the cache that all
+instances share. A record goes also when its last entry is evicted: an idle instance costs nothing.
 
 An instance that cannot be referred to weakly (one of a subclass of int or tuple, say) carries an *anchor*
 in its ``__dict__`` that can, and that dies with it. Copying such an instance copies the anchor too; the
 copy gets one of its own at its first call, and the entries of the original wait for both to die.
 
-Bound: finding the record is one dict look-up and one call; memory about half a kilobyte for an instance
-that owns entries, and 100 bytes for each entry, which the entries' sizes include.
+Bound: finding the record is one dict look-up and one call; memory half a kilobyte for an instance that owns
+entries, and 100 bytes for each further entry, which the entries' sizes include.
 """
 
 from __future__ import annotations
 
+import itertools
 import weakref
 from collections.abc import Callable
 from typing import Any, Final
 
 from ebbcache.caches import Cache, Cause
-from ebbcache.sizing import register_sizer
 
 ITSELF: Final = object()
 """Stored in place of a value that is the instance itself, which the cache must not keep alive."""
+
+_RECORD: Final = 600
+"""Bytes that an instance's record takes, with its first entry's key noted."""
+_NOTE: Final = 90
+"""Bytes that noting one more key takes."""
 
 
 class Owner(weakref.ref[Any]):
     """The record of one instance: a weak reference that knows the keys of the instance's entries."""
 
-    __slots__ = ("keys", "number")
-
-    # As part of a key it stands for itself; a weak reference would ask the instance.
-    __hash__ = object.__hash__
-    __eq__ = object.__eq__
-    __ne__ = object.__ne__
+    __slots__ = ("keys", "number", "serial")
 
     number: int
     """The instance's id."""
+    serial: int
+    """Stands in keys for the instance; never used again for another."""
     keys: dict[int, Any]
     """The entries' keys, each under its own id, so that no `__hash__` or `__eq__` of an argument runs."""
-
-
-RECORD: Final = 470
-"""Bytes that an instance's record takes, with its first entry's key noted."""
-NOTE: Final = 90
-"""Bytes that noting one more key takes."""
-
-
-# Never walked into from a key: it leads to all other keys.
-@register_sizer(Owner)
-def _counted_elsewhere(_: Owner) -> int:
-    return 0
 
 
 class _Anchor:
@@ -67,12 +57,19 @@ class _Anchor:
 
 
 class Owners:
-    """The owners of one method's entries, by the ids of the instances; *who* names the method in errors."""
+    """The owners of one method's entries; *who* names the method in errors.
+
+    Changes are straight-line code from the test to the last store, with no call in between where another
+    thread could come in (see `ebbcache.store.reference`).
+    """
 
     def __init__(self, who: str) -> None:
         self._who = who
         self._slot = f"_ebbcache anchor of {who}"
+        self._serials = itertools.count(1)
         self._by_id: dict[int, Owner] = {}
+        self._by_serial: dict[int, Owner] = {}  # those that own entries
+        self._drop: Callable[[Any, None], object] | None = None
         self.find: Callable[[int], Owner | None] = self._by_id.get
         """Answers the record under an id; whether it stands for the instance meant, the caller checks."""
 
@@ -101,21 +98,29 @@ class Owners:
     def _enter(self, instance: Any, referent: Any) -> Owner:
         number = id(instance)
         owner = self._by_id.get(number)
-        if owner is None or owner() is not referent:
-            owner = Owner(referent, self._died)
-            owner.number = number
-            owner.keys = {}
-            self._by_id[number] = owner
-        return owner
+        if owner is not None and owner() is referent:
+            return owner
+        fresh = Owner(referent, self._died)
+        fresh.number = number
+        fresh.serial = next(self._serials)
+        fresh.keys = {}
+        if owner is not None:  # of an object that is no more
+            self._by_id.pop(number, None)
+        return self._by_id.setdefault(number, fresh)  # another thread's, if it was quicker
 
-    def storing(self, cache: Cache[Any, Any]) -> Callable[[Any, Any, float | None, float], None]:
-        """Answer a function ``(key, value, ttl, cost)`` that stores in *cache* and tells the owner."""
+    def storing(self, cache: Cache[Any, Any]) -> Callable[[Any, Any, float | None, float, Owner], None]:
+        """Answer a function ``(key, value, ttl, cost, owner)`` that stores in *cache* and notes the key."""
         self._drop = cache.pop
+        by_id, by_serial = self._by_id, self._by_serial
 
-        def store(key: Any, value: Any, ttl: float | None, cost: float) -> None:
-            owner: Owner = key[0]
-            # Noted first: whatever happens to the entry, even while it is stored, `left` hears of it.
-            owner.keys[id(key)] = key
+        def store(key: Any, value: Any, ttl: float | None, cost: float, owner: Owner) -> None:
+            # Noted first: whatever happens to the entry, even while it is being stored, `left` hears of it.
+            # Entered again, for the owner may have lost its last entry since it was found.
+            number, serial = id(key), owner.serial
+            owner.keys[number] = key
+            by_serial[serial] = owner
+            if owner.number not in by_id:
+                by_id[owner.number] = owner
             try:
                 # The commonest value that would keep its instance alive is the instance itself.
                 cache.set(key, ITSELF if value is owner() else value, ttl, cost)
@@ -127,23 +132,35 @@ class Owners:
 
     def left(self, key: Any, _value: object, _cause: Cause) -> None:
         """Note that an entry has left the cache (its listener)."""
-        self._forget(key[0], key)
+        owner = self._by_serial.get(key[0])
+        if owner is not None:
+            self._forget(owner, key)
+
+    def cost(self, key: Any) -> int:
+        """Answer the bytes that a key which is being stored takes on its owner's side."""
+        owner = self._by_serial.get(key[0])
+        return _RECORD if owner is not None and len(owner.keys) == 1 else _NOTE
 
     def _forget(self, owner: Owner, key: Any) -> None:
-        owner.keys.pop(id(key), None)
-        # A thread may be storing an entry right now: nobody finds that one then, and it goes with the
-        # instance.
-        if not owner.keys and self._by_id.get(owner.number) is owner:
-            self._by_id.pop(owner.number, None)
+        by_id, by_serial, keys = self._by_id, self._by_serial, owner.keys
+        number, serial = owner.number, owner.serial
+        keys.pop(id(key), None)
+        if not keys:
+            if serial in by_serial:
+                del by_serial[serial]
+            if number in by_id and by_id[number] is owner:
+                del by_id[number]
 
     def _died(self, owner: Owner) -> None:
         # Runs before the memory can hold another object, so the id is not anybody else's yet.
-        if self._by_id.get(owner.number) is owner:
-            self._by_id.pop(owner.number, None)
+        by_id, number = self._by_id, owner.number
+        if number in by_id and by_id[number] is owner:
+            del by_id[number]
+        self._by_serial.pop(owner.serial, None)
         for key in list(owner.keys.values()):
+            # If an argument's __hash__ fails, the entry, which nobody can find, stays until it is evicted.
             try:
-                self._drop(key, None)
-            except (
-                Exception
-            ):  # an argument's __hash__ failed; the entry will be evicted, nobody can find it
+                if self._drop is not None:
+                    self._drop(key, None)
+            except Exception:
                 continue

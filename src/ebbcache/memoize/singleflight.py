@@ -34,9 +34,7 @@ class _Flight:
         self.depth: int = parent.depth + 1 if parent is not None else 1
         if self.depth > sys.getrecursionlimit():
             # Each task has a stack of its own, so the interpreter would not notice.
-            raise RecursionError(
-                "maximum recursion depth exceeded while calling cached coroutine functions"
-            )
+            raise RecursionError("maximum recursion depth exceeded in calls of cached coroutine functions")
         self.over = False
         self.stale = False  # invalidated or abandoned: nobody joins it, the cache does not keep its value
 
@@ -83,7 +81,7 @@ class Flights:
     touched only by the thread that runs it, except by `forget` and `forget_all`, which any thread may call.
     """
 
-    def __init__(self, keep: Callable[[Any, Any, float], None]) -> None:
+    def __init__(self, keep: Callable[..., None]) -> None:
         self._keep = keep
         self._loops: dict[AbstractEventLoop, dict[Hashable, _Flight]] = {}
 
@@ -101,19 +99,16 @@ class Flights:
                 if which is None or which(key):
                     flight.stale = True
 
-    async def share(self, key: Hashable, call: Callable[[], Awaitable[Any]]) -> Any:
+    async def share(self, key: Hashable, call: Callable[[], Awaitable[Any]], *extra: object) -> Any:
         """Answer what *call* answers, or what the call for *key* answers that is already on its way.
 
-        A new call runs in a copy of the caller's context, like any task; under an event loop that is not
-        asyncio's nothing is shared.
+        *keep* gets *extra* after its other arguments. A new call runs in a copy of the caller's context,
+        like any task; under an event loop that is not asyncio's nothing is shared.
         """
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
-            began = perf_counter()
-            value = await call()
-            self._keep(key, value, began)
-            return value
+            return await self._fly(None, key, call, extra)
 
         parent = _current.get()
         if parent is not None and parent.over:
@@ -121,7 +116,7 @@ class Flights:
         flights = self._flights(loop)
         flight = flights.get(key)
         if flight is None or flight.over or flight.stale:
-            flight = self._start(loop, flights, key, call, parent)
+            flight = self._start(loop, flights, key, call, extra, _Flight(parent))
         elif parent is not None and flight.needs(parent):
             return await _detour(call, parent)
 
@@ -159,16 +154,9 @@ class Flights:
         flights: dict[Hashable, _Flight],
         key: Hashable,
         call: Callable[[], Awaitable[Any]],
-        parent: _Flight | None,
+        extra: tuple[object, ...],
+        flight: _Flight,
     ) -> _Flight:
-        flight = _Flight(parent)
-        if flight.depth > sys.getrecursionlimit():
-            # Each task has a stack of its own, so the interpreter would not notice.
-            raise RecursionError(
-                "maximum recursion depth exceeded while calling cached coroutine functions"
-            )
-        flights[key] = flight
-
         def landed(task: Task[Any]) -> None:
             flight.land(task)
             if flights.get(key) is flight:
@@ -176,16 +164,24 @@ class Flights:
             if not flights and self._loops.get(loop) is flights:
                 self._loops.pop(loop, None)
 
-        task = flight.task = loop.create_task(self._fly(flight, key, call))
-        task.add_done_callback(landed)
+        flights[key] = flight  # before the task, for an eager one may call for the same key at once
+        flight.task = loop.create_task(self._fly(flight, key, call, extra))
+        flight.task.add_done_callback(landed)
         return flight
 
-    async def _fly(self, flight: _Flight, key: Hashable, call: Callable[[], Awaitable[Any]]) -> Any:
-        _current.set(flight)
+    async def _fly(
+        self,
+        flight: _Flight | None,
+        key: Hashable,
+        call: Callable[[], Awaitable[Any]],
+        extra: tuple[object, ...],
+    ) -> Any:
+        if flight is not None:
+            _current.set(flight)
         began = perf_counter()
         value = await call()
-        if not flight.stale:
-            self._keep(key, value, began)
+        if flight is None or not flight.stale:
+            self._keep(key, value, began, *extra)
         return value
 
 

@@ -18,7 +18,7 @@ from ebbcache.caches import Cache
 from ebbcache.memoize.invalidated import Invalidated
 from ebbcache.memoize.native import as_bound
 from ebbcache.memoize.options import Options, full_name
-from ebbcache.memoize.owners import ITSELF, NOTE, RECORD, Owners
+from ebbcache.memoize.owners import ITSELF, Owners
 from ebbcache.memoize.protocols import CacheInfo
 from ebbcache.memoize.singleflight import Flights
 from ebbcache.sizing import sizeof as measured
@@ -33,16 +33,16 @@ def wrap(func: Callable[..., Any], options: Options, *, method: bool = False) ->
     """Answer what stands for a decorated function; a *method*'s entries belong to its instances."""
     options.check(func, method=method)
     call = options.call(func, method=method)
-    values: dict[str, Any] = {}
-    owners: Owners | None = None
-    if method:
-        owners = Owners(full_name(func))
-        cache = options.cache(func, _owned_size(options), owners.left)
+    owners = Owners(full_name(func)) if method else None
+    store: Callable[..., None]
+    if owners is not None:
+        cache = options.cache(func, _owned_size(options, owners), owners.left)
         store = owners.storing(cache)
-        values = {"find": owners.find, "enter": owners.enter, "ITSELF": ITSELF}
+        values: dict[str, Any] = {"find": owners.find, "enter": owners.enter, "ITSELF": ITSELF}
     else:
         cache = options.cache(func, options.sizeof, None)
         store = cache.set
+        values = {}
     key_of = call.key_of(**values)
     key_of.__qualname__ = getattr(func, "__qualname__", key_of.__qualname__)  # it refuses wrong calls, too
     ttl = options.ttl
@@ -53,14 +53,12 @@ def wrap(func: Callable[..., Any], options: Options, *, method: bool = False) ->
             return False
         return invalidated.since(began, key, key[0]) if method else invalidated.since(began, key)
 
-    def keep(key: Any, value: Any, began: float) -> None:
+    def keep(key: Any, value: Any, began: float, *owner: Any) -> None:
         if type(value) in _ONE_SHOT:
             _refuse(func, value)
-        if options.maxsize == 0:
+        if options.maxsize == 0 or outdated(key, began):
             return
-        if outdated(key, began):
-            return
-        store(key, value, ttl, perf_counter() - began)
+        store(key, value, ttl, perf_counter() - began, *owner)
         # Invalidated between the look and the store? Whoever did it found nothing to remove.
         if outdated(key, began):
             cache.pop(key, None)
@@ -89,8 +87,8 @@ def wrap(func: Callable[..., Any], options: Options, *, method: bool = False) ->
             cache_clear()
             return
         owner = owners.enter(instance)
-        invalidated.mark(owner)
-        flights.forget_all(lambda key: key[0] is owner)
+        invalidated.mark(owner.serial)
+        flights.forget_all(lambda key: key[0] == owner.serial)
         for key in list(owner.keys.values()):
             cache.pop(key, None)
 
@@ -155,14 +153,12 @@ def _is_async(func: Callable[..., Any]) -> bool:
     return iscoroutinefunction(func) or iscoroutinefunction(type(func).__call__)
 
 
-def _owned_size(options: Options) -> Callable[[Any, Any], int]:
+def _owned_size(options: Options, owners: Owners) -> Callable[[Any, Any], int]:
     """Answer how a method's entries are sized: with what their owner costs, or as the user says."""
     sizeof, made, overhead = options.sizeof, options.key is not None, options.kind.overhead
 
     def measure(key: Any, value: Any) -> int:
-        # The owner has noted the key by now.
-        owned = RECORD if len(key[0].keys) == 1 else NOTE
-        return measured(key) + measured(value) + overhead + owned
+        return measured(key) + measured(value) + overhead + owners.cost(key)
 
     def ask(key: Any, value: Any) -> int:
         if value is ITSELF:  # the instance is not the cache's

@@ -37,6 +37,7 @@ class LRUStore(Store[K, V]):
     __slots__ = ("_touch",)
 
     policy = "lru"
+    overhead = 390
     _touch: Callable[[int], None]
 
     def __init__(self, *args: Any) -> None:
@@ -55,7 +56,7 @@ class LRUStore(Store[K, V]):
             else:
                 if not (found is key or found == key):
                     entry = None
-                elif entry.deadline is not None:
+                elif entry.deadline is not None and not (self.timer() < entry.deadline):
                     entry = self._alive(entry)
         if entry is None:
             self.misses += 1
@@ -81,7 +82,7 @@ class LRUStore(Store[K, V]):
             else:
                 if not (found is key or found == key):
                     entry = None
-                elif entry.deadline is not None:
+                elif entry.deadline is not None and not (self.timer() < entry.deadline):
                     entry = self._alive(entry)
         if entry is None:
             self.misses += 1
@@ -144,6 +145,7 @@ class LFUStore(Store[K, V]):
     __slots__ = ("_age_at", "_ranks")
 
     policy = "lfu"
+    overhead = 413
     _announces = True
 
     def __init__(self, *args: Any) -> None:
@@ -237,6 +239,7 @@ class DensityStore(Store[K, V]):
     __slots__ = ("_pool",)
 
     policy = "density"
+    overhead = 341
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)

@@ -8,7 +8,7 @@ bytes an entry and hits without a call of Python.
 from __future__ import annotations
 
 from collections.abc import MutableMapping
-from typing import Any
+from typing import Any, ClassVar
 
 from ebbcache.store._store import Allowance, Core, Counts, Entry, Memo, trust_leaves
 from ebbcache.store.entry import K, V
@@ -31,8 +31,12 @@ class Store(Core, MutableMapping[K, V]):
 
     __slots__ = ()
 
-    overhead = 64
-    """Bytes that an entry takes beside its key and value."""
+    overhead: ClassVar[int]
+    """Bytes spent on an entry beside its key and value (and deadline), on the mean."""
+    empty: ClassVar[int] = 1100
+    """Bytes of a cache without entries, about."""
+    dated: ClassVar[int] = 85
+    """Bytes spent on a deadline."""
 
     def _insert(self, key: K, h: int, value: V, ttl: Any, cost: float | None, absent: bool = False) -> V:
         raise NotImplementedError
@@ -46,6 +50,7 @@ class LRUStore(Store[K, V]):
 
     __slots__ = ()
     policy = "lru"
+    overhead = 56
 
 
 class LFUStore(Store[K, V]):
@@ -53,6 +58,7 @@ class LFUStore(Store[K, V]):
 
     __slots__ = ()
     policy = "lfu"
+    overhead = 84
 
 
 class DensityStore(Store[K, V]):
@@ -60,3 +66,4 @@ class DensityStore(Store[K, V]):
 
     __slots__ = ()
     policy = "density"
+    overhead = 56

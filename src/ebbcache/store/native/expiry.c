@@ -21,7 +21,7 @@ heap_reserve(Heap *heap)
 {
     if (heap->count < heap->room)
         return 0;
-    size_t room = heap->room + heap->room / 2 + 8;
+    size_t room = heap->room + heap->room / (heap->room < 512 ? 2 : 8) + 8;
     Item *grown = PyMem_Realloc(heap->items, room * sizeof *grown);
     if (grown == NULL) {
         PyErr_NoMemory();

@@ -192,7 +192,7 @@ reserve(Core *s)
     if (s->policy != LRU && s->used == s->room && is_sparse(s))
         compact(s);
     if ((s->policy != LRU || s->vacant == NIL) && s->used == s->room) {
-        uint64_t room = s->room < 8 ? 8 : (uint64_t)s->room + (s->room < 4096 ? s->room / 2 : s->room / 16);
+        uint64_t room = s->room < 8 ? 8 : (uint64_t)s->room + (s->room < 512 ? s->room / 2 : s->room / (s->room < 8192 ? 8 : 16));
         if (room > MOST_SLOTS)
             room = MOST_SLOTS;
         if (room == s->room || set_room(s, (uint32_t)room)) {
