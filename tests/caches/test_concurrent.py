@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import queue
 import random
 import sys
 import threading
@@ -179,6 +180,105 @@ class TestThreads:
                     cache.get(n)
 
         together(work, 4)
+
+
+class Helper:
+    """A thread that uses a cache on request, so that whoever asks finds out if it holds a lock."""
+
+    def __init__(self, cache: Any) -> None:
+        self.requests: queue.SimpleQueue[threading.Event | None] = queue.SimpleQueue()
+        self.cache = cache
+        self.helped = 0
+        self.stuck = 0
+        self.thread = threading.Thread(target=self.run)
+
+    def run(self) -> None:
+        while (done := self.requests.get()) is not None:
+            self.cache.set("helper", 1, ttl=60)
+            self.cache.shrink(1)
+            self.cache.pop("helper", None)
+            done.set()
+
+    def help(self) -> None:
+        if threading.current_thread() is self.thread or self.stuck:
+            return
+        done = threading.Event()
+        self.requests.put(done)
+        if done.wait(timeout=20):
+            self.helped += 1
+        else:
+            self.stuck += 1
+
+    def __enter__(self) -> Helper:
+        self.thread.start()
+        return self
+
+    def __exit__(self, *ignored: object) -> None:
+        self.requests.put(None)
+        self.thread.join()
+
+
+class TestNoLockIsHeld:
+    """Foreign code may wait for another thread that uses the cache, wherever it is called from."""
+
+    def test_by_destructors_listeners_sizers_and_keys(self, kind: Any) -> None:
+        class Waits:
+            def __init__(self, name: int) -> None:
+                self.name = name
+
+            def __hash__(self) -> int:
+                helper.help()
+                return self.name % 2
+
+            def __eq__(self, other: object) -> bool:
+                helper.help()
+                return isinstance(other, Waits) and self.name == other.name
+
+            def __del__(self) -> None:
+                helper.help()
+
+        def asked(*ignored: object) -> int:
+            helper.help()
+            return 10
+
+        cache = kind(4, maxbytes=90, sizeof=asked, listener=asked)
+        helper = Helper(cache)
+        with helper:
+            for n in range(30):
+                cache[Waits(n % 9)] = Waits(-n)
+                cache.get(Waits(n % 5)), cache.pop(Waits(n % 7), None)
+            cache.shrink(10)
+            cache.clear()
+        assert helper.helped > 100
+        assert not helper.stuck
+        cache._check()
+
+    def test_by_finalisers(self, kind: Any) -> None:
+        class Knot:
+            def __init__(self) -> None:
+                self.self = self
+
+            def __del__(self) -> None:
+                helper.help()
+
+        cache = kind(20, maxbytes=1000, sizeof=lambda key, value: 10)
+        helper = Helper(cache)
+        before = gc.get_threshold()
+        with helper:
+            gc.set_threshold(1, 1, 1)
+            try:
+                for n in range(100):
+                    Knot()
+                    cache.set(n % 50, n, ttl=n)
+                    Knot()
+                    cache.get(n % 30), cache.pop(n % 20, None), cache.shrink(10), len(cache)
+                    Knot()
+                    cache.coldest(3), cache.tally(), cache.items(), cache.copy()
+            finally:
+                gc.set_threshold(*before)
+        assert helper.helped > 100
+        assert not helper.stuck
+        cache._check()
 
 
 def in_child(check: Callable[[], bool]) -> int:

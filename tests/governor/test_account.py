@@ -91,6 +91,16 @@ def test_at_the_top_of_a_burst_no_second_one_is_expected_on_top_of_it() -> None:
     assert account.expected > 110 * MIB
 
 
+def test_what_malloc_keeps_of_a_burst_for_the_next_one_is_not_expected_twice() -> None:
+    account = Account()
+    look(account, others=20 * MIB, cached=0, now=0.0)
+    look(account, others=80 * MIB, cached=0, now=0.1)
+    for second in range(1, 60):  # the burst is over, but malloc did not return its memory
+        account.observe(80 * MIB, 0, float(second), idle=60 * MIB)
+    assert account.floor == 20 * MIB
+    assert account.expected == 80 * MIB
+
+
 def test_room_for_an_unknown_burst_is_left_as_long_as_nothing_can_be_given_back() -> None:
     account = Account()
     look(account, others=56 * MIB, cached=0, now=0.0)

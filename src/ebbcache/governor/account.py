@@ -58,7 +58,7 @@ class Account:
         self.cached = 0
         self.others = 0
         self.peak = 0
-        self.floor = 0
+        self.floor = 0  # of what others are busy with
         self.retained = 0
         self._return_rate: float | None = None
         self._before_burst = 0.0
@@ -110,10 +110,11 @@ class Account:
         """Bytes freed that the headroom does not show: they need not be freed again."""
         return self.retained + self.in_flight
 
-    def observe(self, usage: int, cached: int, now: float, *, announced: int = 0) -> None:
+    def observe(self, usage: int, cached: int, now: float, *, announced: int = 0, idle: int = 0) -> None:
         """Take in one reading: `usage` under the ceiling, `cached` as shrinkers state it, at `now`.
 
-        Others may have grown by as much as was `announced` without that being a burst.
+        Others may have grown by as much as was `announced` without that being a burst. Of what they use,
+        malloc holds `idle` bytes free for their next one.
         """
         if self._now is None:
             self.usage, self.cached = usage, cached
@@ -130,7 +131,7 @@ class Account:
         self.retained = min(self.retained, max(0, usage - cached))
         before, self.others = self.others, max(0, usage - cached - self.retained)
         self._before_burst += min(announced, max(0, self.others - before))
-        self._follow_others(now, elapsed)
+        self._follow_others(now, elapsed, max(0, self.others - idle))
 
     def _attribute(self, grown: int, inserted: int) -> None:
         """Book on `retained` by how much usage and cached bytes have grown between two looks."""
@@ -139,8 +140,8 @@ class Account:
         else:
             self.retained = max(0, self.retained - inserted)
 
-    def _follow_others(self, now: float, elapsed: float) -> None:
-        """Renew what is expected of others from what they use now."""
+    def _follow_others(self, now: float, elapsed: float, busy: int) -> None:
+        """Renew what is expected of others from what they use now, and what of it they are `busy` with."""
         grown = self.others - self._before_burst
         self._burst = max(self._burst * 0.5 ** (elapsed / BURST_HALF_LIFE), grown)
         self._before_burst += grown if grown < 0 else grown * (1.0 - 0.5 ** (elapsed / BURST_SECONDS))
@@ -149,10 +150,10 @@ class Account:
             self.peak, self._peak_at = self.others, now
         elif now - self._peak_at > HOLD:
             self.peak = self.others + int((self.peak - self.others) * fade)
-        if self.others <= self.floor:
-            self.floor, self._floor_at = self.others, now
+        if busy <= self.floor:
+            self.floor, self._floor_at = busy, now
         elif now - self._floor_at > HOLD:
-            self.floor = self.others - int((self.others - self.floor) * fade)
+            self.floor = busy - int((busy - self.floor) * fade)
 
     def _settle_claims(self, fallen: int, now: float) -> None:
         """Strike claims that have shown in a fall of usage, the oldest first, and those past their time."""

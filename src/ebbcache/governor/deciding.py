@@ -39,6 +39,7 @@ BURST = 1 << 30  # bytes/s: what others may allocate while nobody looks
 SMALLEST_GRANT = 64 << 10  # bytes: under this a look would cost more than it guards
 UNGOVERNED = 256 * MIB  # bytes: the allowance where nothing limits memory
 COLLECT_EVERY = 5.0  # s: between two full garbage collections when nothing else is left
+ASK_EVERY = 0.25  # s: between two questions what malloc holds free
 LEARN_EVERY = 1.0  # s: how often growth asks malloc what came of what it freed
 TRIM_SHARE = {"calm": 1 / 200, "soft": 1 / 50, "hard": 1 / 3}  # of the time may be spent in malloc_trim
 
@@ -109,6 +110,8 @@ class Governor:
         self._hard_headroom: int | None = None
         self._collected_at = self._learnt_at = self._trimmed_until = float("-inf")
         self._trim_took = 0.0
+        self._ask_malloc_at = float("-inf")
+        self._idle = 0
         self.renew_lock()
 
     def renew_lock(self) -> None:
@@ -187,11 +190,22 @@ class Governor:
             account = self._accounts.get(reading.source)
             if account is None:  # usage under another ceiling is another number, not a change of this one
                 account = self._accounts[reading.source] = Account()
-            account.observe(reading.usage, cached, self.timer(), announced=self.rooms)
+            account.observe(
+                reading.usage, cached, self.timer(), announced=self.rooms, idle=self._idle_bytes()
+            )
             self.account = account
             self.reading = reading
             self.marks = self.marks_override or Marks.of(reading.limit)
         return reading
+
+    def _idle_bytes(self) -> int:
+        """Return what malloc holds free; asked again when that takes a hundredth of the time at most."""
+        now = self.timer()
+        if now >= self._ask_malloc_at:
+            self._idle = self.malloc.free_bytes()
+            took = self.timer() - now
+            self._ask_malloc_at = now + max(ASK_EVERY, 100 * took)
+        return self._idle
 
     # -- deciding --------------------------------------------------------------------------------------
 

@@ -5,15 +5,16 @@ it runs no foreign code. Entries leave the store without telling the heap; whoev
 store whether that serial still lives (the usual trick for decrease-key). The store rebuilds its heaps when
 much in them is dead, so all operations are O(log n) amortised.
 
-No item is lost to a thread, a signal handler or a finaliser in between: every change is one call into C,
-made only if the top is still the item that was looked at, and a rebuild starts over if anything was pushed
-meanwhile. Entries are pushed before they are linked, so that none is without an item.
+There is no lock. Every change is one call into C, made in straight line with the test that it depends on:
+only if the top is still the item that was looked at; only if nothing was pushed during a rebuild. So
+neither a thread nor a signal handler nor a finaliser comes in between (with a GIL, which all of this relies
+on). An item may be thrown out as dead before its entry is linked; `changes` tells whoever links it to push
+again.
 """
 
 from __future__ import annotations
 
 import datetime
-import threading
 from collections.abc import Callable, Iterable
 from heapq import heapify, heappop, heappush, heapreplace
 
@@ -26,40 +27,38 @@ _EPOCH_UTC = _EPOCH.replace(tzinfo=datetime.UTC)
 class LazyHeap:
     """A heap of ``(number, serial)`` pairs, least first."""
 
-    __slots__ = ("changes", "items", "lock", "pushes")
+    __slots__ = ("changes", "items", "pushes")
 
-    def __init__(self, lock: threading.RLock) -> None:
+    def __init__(self) -> None:
         self.items: list[Item] = []
-        self.lock = lock
         self.pushes = 0
-        self.changes = 0  # other than pushes
+        self.changes = 0
+        """How often items were thrown out."""
 
     def push(self, number: float, serial: int) -> None:
         """Add an item. O(log n)."""
-        with self.lock:
-            self.pushes += 1
-            heappush(self.items, (number, serial))
+        item = (number, serial)
+        self.pushes += 1
+        heappush(self.items, item)
 
     def top(self) -> Item | None:
         """Return the least item, or None."""
-        with self.lock:
-            items = self.items
-            return items[0] if items else None
+        items = self.items
+        return items[0] if items else None
 
     def drop(self, item: Item) -> None:
         """Remove `item` if it is still the top. O(log n)."""
-        with self.lock:
-            items = self.items
-            if items and items[0] is item:
-                self.changes += 1
-                heappop(items)
+        items = self.items
+        if items and items[0] is item:
+            self.changes += 1
+            heappop(items)
 
     def replace(self, item: Item, number: float) -> None:
         """Give `item` a new number if it is still the top. O(log n)."""
-        with self.lock:
-            items = self.items
-            if items and items[0] is item:
-                heapreplace(items, (number, item[1]))
+        fresh = (number, item[1])
+        items = self.items
+        if items and items[0] is item:
+            heapreplace(items, fresh)
 
     def rebuild(self, living: Callable[[], Iterable[Item]]) -> None:
         """Hold exactly what `living()` gives. O(n); again if something was pushed meanwhile."""
@@ -67,11 +66,10 @@ class LazyHeap:
             pushes = self.pushes
             items = list(living())
             heapify(items)
-            with self.lock:
-                if self.pushes == pushes:
-                    self.changes += 1
-                    self.items = items
-                    return
+            if self.pushes == pushes:
+                self.changes += 1
+                self.items = items
+                return
 
 
 def moment(deadline: object) -> float | None:

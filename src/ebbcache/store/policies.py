@@ -111,12 +111,9 @@ class LRUStore(Store[K, V]):
         self._touch = cast("OrderedDict[int, Entry[K, V]]", self._entries).move_to_end
         return drained
 
-    def _copy_entries(self) -> None:
-        entries = self._empty()
-        touch = entries.move_to_end
-        entries |= self._entries
-        self._entries = entries
-        self._touch = touch
+    def _tighten(self) -> None:
+        super()._tighten()
+        self._touch = cast("OrderedDict[int, Entry[K, V]]", self._entries).move_to_end
 
     def _victim(self, keep: Entry[K, V] | None) -> Entry[K, V] | None:
         skip = None if keep is None else keep.serial
@@ -132,9 +129,13 @@ class LRUStore(Store[K, V]):
 
     def _ranked(self, n: int, hottest: bool) -> list[Entry[K, V]]:
         mortal = self._due.items or self._unordered
-        with self._lock:
+        while True:
             values = self._entries.values()
-            order = list(islice(reversed(values) if hottest else values, None if mortal else n))
+            try:
+                order = list(islice(reversed(values) if hottest else values, None if mortal else n))
+            except RuntimeError:  # changed by another thread in between
+                continue
+            break
         living = (entry for entry in order if entry.deadline is None or self.timer() < entry.deadline)
         return list(islice(living, n))
 
@@ -142,20 +143,15 @@ class LRUStore(Store[K, V]):
 class LFUStore(Store[K, V]):
     """Gives up the entry with the fewest hits, where old hits count less; among equals the oldest."""
 
-    __slots__ = ("_age_at", "_ranks")
+    __slots__ = ("_age_at",)
 
     policy = "lfu"
     overhead = 413
-    _announces = True
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._ranks = LazyHeap(self._lock)
+        self._ranks = LazyHeap()
         self._age_at = 0
-
-    def _announce(self, entry: Entry[K, V], when: float | None) -> None:
-        super()._announce(entry, when)
-        self._ranks.push(entry.hits, entry.serial)
 
     def _put(self, *args: Any, **kwargs: Any) -> tuple[Entry[K, V], Entry[K, V] | None]:
         put = super()._put(*args, **kwargs)
@@ -171,10 +167,6 @@ class LFUStore(Store[K, V]):
     def _tidy(self) -> None:
         super()._tidy()
         self._ranks.rebuild(self._current)
-
-    def _renew_lock(self) -> None:
-        super()._renew_lock()
-        self._ranks.lock = self._lock
 
     def _current(self) -> Iterator[tuple[float, int]]:
         return ((entry.hits, entry.serial) for entry in self._snapshot())

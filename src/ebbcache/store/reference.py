@@ -99,20 +99,20 @@ class Store(Table[K, V]):
         return victims
 
     def _tighten(self) -> None:
-        """Give back the room that a much larger table once needed. O(1), or O(n) after n removals.
-
-        Each copy is one instruction in C, so that nothing can be linked halfway through it.
-        """
+        """Give back the room that a much larger table once needed. O(1), or O(n) after n removals."""
         living = len(self._entries)
         if 2 * len(self._slots) > 3 * living + 128:
             self._tidy()
         if sys.getsizeof(self._table) > 256 * living + 4096:
+            version = self._version
+            entries = self._empty()
+            for entry in self._snapshot():
+                entries[entry.serial] = entry
+            table = {**self._table}
             with self._lock:
-                self._table = {**self._table}
-                self._copy_entries()
-
-    def _copy_entries(self) -> None:
-        self._entries = {**self._entries}
+                if self._version == version:
+                    self._table = table
+                    self._entries = entries
 
     def _ranked(self, n: int, hottest: bool) -> list[Entry[K, V]]:
         """Return up to `n` live entries from the cold (or hot) end of the order of eviction."""

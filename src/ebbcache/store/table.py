@@ -6,8 +6,8 @@ bucket is still the one that was looked at, and if so changes table, order and t
 bytecode: stores and deletes by subscript or attribute whose keys are exact ints, no call, no loop, no
 allocation that the garbage collector would see. CPython (3.11 and later) switches threads, runs signal
 handlers and finalisers only at calls and backward jumps, or when it allocates, so nobody can see or
-re-enter a half-made change; where there is no GIL, the lock does the same. A commit that fails its test
-changed nothing; it starts over.
+re-enter a half-made change, and nobody's code ever runs under the lock; where there is no GIL, the lock is
+what keeps others out. A commit that fails its test changed nothing; it starts over.
 
 Removed entries are handed to the caller, who drops them when all is consistent and nothing is held.
 
@@ -50,11 +50,13 @@ class Table(MutableMapping[K, V]):
         "_entries",
         "_gain",
         "_lock",
+        "_ranks",
         "_seed",
         "_serials",
         "_slots",
         "_table",
         "_unordered",
+        "_version",
         "_weight",
         "hits",
         "listener",
@@ -71,7 +73,6 @@ class Table(MutableMapping[K, V]):
     """Bytes of a cache without entries, about."""
     dated: ClassVar[int] = 105
     """Bytes spent on a deadline."""
-    _announces: ClassVar[bool] = False  # whether entries without a deadline must be in a heap, too
     hits: int
     """Lookups that found a live entry."""
     misses: int
@@ -87,6 +88,8 @@ class Table(MutableMapping[K, V]):
     _entries: dict[int, Entry[K, V]]  # serial -> entry; LRUStore keeps it in order of use
     _slots: list[int]  # serials to sample from, some of them dead
     _due: LazyHeap  # deadlines that are numbers or datetimes
+    _ranks: Any  # a LazyHeap of hits where the policy wants them in order, else None
+    _version: int  # counts commits
     _unordered: bool  # some deadline is neither: only a walk finds what has expired
 
     def __init__(self, timer: Callable[[], Any] = time.monotonic) -> None:
@@ -99,8 +102,10 @@ class Table(MutableMapping[K, V]):
         self._entries = {}
         self._table = {}
         self._slots = []
-        self._due = LazyHeap(self._lock)
+        self._due = LazyHeap()
+        self._ranks = None
         self._unordered = False
+        self._version = 0
         self._weight: int | float = 0
         self.nbytes = 0
         self.hits = 0
@@ -233,8 +238,11 @@ class Table(MutableMapping[K, V]):
 
     def _snapshot(self) -> list[Entry[K, V]]:
         """Return all entries, expired ones too, in the order that the store keeps. O(n) in C."""
-        with self._lock:
-            return list(self._entries.values())
+        while True:
+            try:
+                return list(self._entries.values())
+            except RuntimeError:  # changed while it was copied, which no build with a GIL allows
+                continue
 
     def _living(self) -> Iterator[Entry[K, V]]:
         """Yield what a snapshot holds, leaving out what has expired when its turn comes."""
@@ -297,19 +305,22 @@ class Table(MutableMapping[K, V]):
                     entry.hits = old.hits
                     if bucket is not old:
                         fresh = tuple([entry if other is old else other for other in bucket])
+            # The heaps hear of the entry first: an item without an entry is a dead one, an entry without an
+            # item would be forgotten. If somebody threw the dead item out by now, start over.
+            due, ranks = self._due, self._ranks
+            due_before = due.changes
+            if when is not None:
+                due.push(when, serial)
+            ranks_before = 0
+            if ranks is not None:
+                ranks_before = ranks.changes
+                ranks.push(entry.hits, serial)
             with self._lock:
-                # The heaps hear of the entry first: an item without an entry is a dead one, an entry
-                # without an item would be forgotten. A finaliser may have thrown the dead item out by now,
-                # however.
-                due = self._due
-                changes = due.changes
-                if deadline is not None or self._announces:
-                    self._announce(entry, when)
                 table = self._table
                 if (
                     ((h in table and table[h] is bucket) if bucket is not None else h not in table)
-                    and due is self._due
-                    and due.changes == changes
+                    and (when is None or (due is self._due and due.changes == due_before))
+                    and (ranks is None or ranks.changes == ranks_before)
                 ):
                     # What may run out of memory comes first, and is harmless alone: a slot whose serial is
                     # unknown is a dead one, and an entry that nobody can look up is taken out again.
@@ -332,6 +343,9 @@ class Table(MutableMapping[K, V]):
                     if cost is not None:
                         self._cost_total += cost
                         self._cost_count += 1
+                    if deadline is not None and when is None:
+                        self._unordered = True
+                    self._version += 1
                     linked = True
             if linked:
                 if 2 * len(self._slots) > 3 * len(self._entries) + 128:
@@ -363,6 +377,7 @@ class Table(MutableMapping[K, V]):
                     del entries[entry.serial]
                     self.nbytes -= entry.size
                     self._weight -= entry.weight
+                    self._version += 1
                     return True
 
     def _take(self, key: object, h: int) -> Entry[K, V] | None:
@@ -388,8 +403,9 @@ class Table(MutableMapping[K, V]):
         table: dict[int, Any] = {}
         entries = self._empty()
         slots: list[int] = []
-        due = LazyHeap(self._lock)
+        due = LazyHeap()
         with self._lock:
+            self._version += 1
             old = self._entries
             self._table = table
             self._entries = entries
@@ -405,19 +421,16 @@ class Table(MutableMapping[K, V]):
 
     def _renew_lock(self) -> None:
         """Forget a lock that a thread of the parent process may hold."""
-        self._lock = self._due.lock = threading.RLock()
-
-    def _announce(self, entry: Entry[K, V], when: float | None) -> None:
-        """Enter an entry about to be linked in the heaps; `when` is its deadline as a number."""
-        if when is not None:
-            self._due.push(when, entry.serial)
-        elif entry.deadline is not None:
-            self._unordered = True
+        self._lock = threading.RLock()
 
     def _tidy(self) -> None:
-        """Forget the dead. O(n), after n removals."""
+        """Forget the dead. O(n), after n removals. Where others are at work meanwhile, the next one does
+        it."""
+        version = self._version
+        slots = [entry.serial for entry in self._snapshot()]
         with self._lock:
-            self._slots[:] = self._entries  # one instruction: nothing can be linked halfway through
+            if self._version == version:
+                self._slots = slots
         if self._due.items:
             self._due.rebuild(self._moments)
 

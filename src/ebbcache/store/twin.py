@@ -50,7 +50,7 @@ class LRUStore(Store[K, V]):
 
     __slots__ = ()
     policy = "lru"
-    overhead = 56
+    overhead = 58
 
 
 class LFUStore(Store[K, V]):
@@ -66,4 +66,4 @@ class DensityStore(Store[K, V]):
 
     __slots__ = ()
     policy = "density"
-    overhead = 56
+    overhead = 58

@@ -7,7 +7,7 @@
  *
  * Two ways for a call to be a key. *Bound*: all parameters in their order, defaults filled in, so that calls that
  * mean the same share an entry; one parameter is the key itself. *Flat*: functools' way, positions and keywords as
- * they were written, one exact int or str being the key itself.
+ * they were written.
  *
  * What is not a plain hit goes the long way: a miss makes the key, calls the function, and tells Python what came of
  * it; a call that does not fit the parameters is left to the Python wrapper, which refuses it in the function's own
@@ -316,10 +316,6 @@ call_flat(PyObject *callable, PyObject *const *args, size_t nargsf, PyObject *na
     }
     if (names != NULL && PyTuple_GET_SIZE(names) == 0)
         names = NULL;
-    if (nargs == 1 && names == NULL && (PyLong_CheckExact(args[0]) || PyUnicode_CheckExact(args[0]))) {
-        Py_hash_t hash = hash_of(args[0]);
-        return hash == -1 ? NULL : answer(self, args[0], hash, args, nargsf, names);
-    }
     Call call = {args, nargs, names, self->mark};
     return answer_call(self, &call, args, nargsf, names);
 }
