@@ -70,9 +70,18 @@ heap_pop(Heap *heap)
         heap_sink(heap, 0);
 }
 
+/* Put items that were written one by one in order, and give back room that a much larger heap once needed. */
 void
 heap_make(Heap *heap)
 {
+    size_t room = heap->count + heap->count / 8 + 8;
+    if (heap->room > 2 * room) {
+        Item *fewer = PyMem_Realloc(heap->items, room * sizeof *fewer);
+        if (fewer != NULL) {
+            heap->items = fewer;
+            heap->room = room;
+        }
+    }
     for (size_t at = heap->count / 2; at-- > 0;)
         heap_sink(heap, at);
 }
