@@ -1,4 +1,4 @@
-"""What can go wrong inside: no memory for any single allocation, comparisons that change the store, leaks."""
+"""What can go wrong inside: no memory for any one allocation, comparisons that meddle, leaks."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ KINDS: dict[str, Callable[..., Cache[Any, Any]]] = {
 
 @pytest.fixture(autouse=True)
 def no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the governor's thread out: where starting one fails for lack of memory, CPython itself may hang."""
+    """Keep the governor's thread out: where starting one fails for lack of memory, CPython may hang."""
     monkeypatch.setattr(governor, "watch_expiry", lambda cache: None)
 
 
@@ -222,13 +222,14 @@ def test_cycles_are_collected(make: Callable[..., Any]) -> None:
 
 
 def test_a_decorated_function_in_a_cycle_is_collected() -> None:
-    @cached
-    def f(x: int) -> Any:
-        return f
+    def make() -> Any:
+        held: list[Any] = []
+        f = cached(lambda x: held)
+        held.append(f)
+        f(1)
+        return weakref.ref(f)
 
-    f(1)
-    gone = weakref.ref(f)
-    del f
+    gone = make()
     gc.collect()
     assert gone() is None
 

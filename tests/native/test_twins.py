@@ -1,4 +1,4 @@
-"""Both implementations, driven by the same operations: whatever can be seen stays the same, to the last tie."""
+"""Both implementations, driven by the same operations: what can be seen stays the same, to the last tie."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ebbcache.clock import clock
 from ebbcache.store import policies
 
 pytest.importorskip("ebbcache.store._store")
-from ebbcache.store import twin  # noqa: E402
+from ebbcache.store import twin
 
 KEYS = st.one_of(
     st.integers(-40, 400),

@@ -198,7 +198,9 @@ class TestWork:
         store._drain()
         assert (key.hashes, key.comparisons) == (0, 0)
 
-    @pytest.mark.skipif(IMPLEMENTATION != "pure", reason="looks into the pure store; tests/native has its twin")
+    @pytest.mark.skipif(
+        IMPLEMENTATION != "pure", reason="looks into the pure store; tests/native has its twin"
+    )
     def test_one_victim_touches_as_few_entries_in_a_large_store(
         self, make: Make, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -224,7 +226,9 @@ class TestWork:
             looked[population] = len(seen)
         assert looked[5000] <= 2 * looked[200] + 50
 
-    @pytest.mark.skipif(IMPLEMENTATION != "pure", reason="looks into the pure store; tests/native has its twin")
+    @pytest.mark.skipif(
+        IMPLEMENTATION != "pure", reason="looks into the pure store; tests/native has its twin"
+    )
     def test_churn_leaves_nothing_behind(self, make: Make) -> None:
         store = make()
         for n in range(20_000):
@@ -236,7 +240,9 @@ class TestWork:
         assert len(store._table) == len(store._entries) == 100
         store._check()
 
-    @pytest.mark.skipif(IMPLEMENTATION != "pure", reason="looks into the pure store; tests/native has its twin")
+    @pytest.mark.skipif(
+        IMPLEMENTATION != "pure", reason="looks into the pure store; tests/native has its twin"
+    )
     def test_a_store_that_shrank_gives_its_tables_back(self, make: Make) -> None:
         store = make()
         for n in range(20_000):

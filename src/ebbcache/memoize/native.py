@@ -40,7 +40,7 @@ def as_bound(
     keep: Keep,
     clock: Callable[[], float],
 ) -> Callable[..., Any]:
-    """Answer what stands for `wrapper`, whose keys are all parameters in their order, defaults filled in."""
+    """Answer what stands for `wrapper`, whose keys are all parameters in order, defaults filled in."""
     if Memo is None or not isinstance(func, FunctionType):
         return wrapper
     code = func.__code__

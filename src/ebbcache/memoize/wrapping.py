@@ -68,6 +68,7 @@ def wrap(func: Callable[..., Any], options: Options, *, method: bool = False) ->
 
     flights = Flights(keep)
     values |= {"func": func, "get": cache.get, "MISSING": MISSING}
+    wrapper: Callable[..., Any]
     if _is_async(func):
         wrapper = call.async_wrapper(share=flights.share, **values)
     else:

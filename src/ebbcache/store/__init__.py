@@ -1,8 +1,8 @@
 """One cache's entries, behind one contract with two implementations.
 
-The readable one is in `reference` and `policies`. The other, in `native/`, is written in C and used where it was
-built; `twin` gives it the same names. `IMPLEMENTATION` says which one was chosen at import: ``"native"`` or
-``"pure"``. The environment variable ``EBBCACHE_PURE=1`` chooses the pure one.
+The readable one is in `reference` and `policies`. The other, in `native/`, is written in C and used where
+it was built; `twin` gives it the same names. `IMPLEMENTATION` says which one was chosen at import:
+``"native"`` or ``"pure"``. The environment variable ``EBBCACHE_PURE=1`` chooses the pure one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ def _choose() -> str:
     try:
         import ebbcache.store._store  # noqa: F401
     except ImportError as error:
-        logging.getLogger("ebbcache").debug("the pure store does the work, as there is no native one: %s", error)
+        logging.getLogger("ebbcache").debug(
+            "the pure store does the work, there is no native one: %s", error
+        )
         return "pure"
     return "native"
 

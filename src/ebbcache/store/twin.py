@@ -1,8 +1,8 @@
 """The native stores: the pure ones' names, over the type that `native/` has in C.
 
-The classes are made here because a cache is a `MutableMapping`; every method that counts is in C, and what
-`native/store.h` says about it is the place to start reading. Bounds are the pure stores', at memory of about 60
-bytes an entry and hits without a call of Python.
+The classes are made here because a cache is a `MutableMapping`; every method that counts is in C, and
+`native/store.h` is the place to start reading. Bounds are the pure stores', at some 60 bytes an entry and
+hits without a call of Python.
 """
 
 from __future__ import annotations

@@ -394,6 +394,35 @@ is_full(Core *s)
     return (double)s->live > s->maxsize || (s->maxbytes >= 0 && s->nbytes > s->maxbytes);
 }
 
+/* Replace what is in a slot of an LRU store without deadlines, if that takes no more memory and no victim. */
+static int
+replace_plainly(Core *s, uint32_t i, PyObject *key, PyObject *value, long long size)
+{
+    Slot *slot = &s->slots[i];
+    long long more = size - size_at(s, i);
+    if (size >= (long long)WIDE || s->weights != NULL || (s->maxbytes >= 0 && s->nbytes + more > s->maxbytes))
+        return 0;
+    PyObject *old_key = slot->key, *old_value = slot->value;
+    slot->key = Py_NewRef(key);
+    slot->value = Py_NewRef(value);
+    slot->size = (uint32_t)size;
+    s->nbytes += more;
+    s->uses[i].stamp = clock_now(s->st);
+    if (s->costs != NULL)
+        s->costs[i] = Py_NAN;
+    if (s->tail != i) {
+        order_remove(s, i);
+        order_append(s, i);
+    }
+    if (!s->collected)
+        s->collected = PyObject_IS_GC(key) || PyObject_IS_GC(value);
+    s->version++;
+    s->counts->inserts++;
+    Py_DECREF(old_value);
+    Py_DECREF(old_key);
+    return 1;
+}
+
 /* cache[key] = value for a cache that is simple. */
 static int
 insert_plainly(Core *s, PyObject *key, Py_hash_t hash, PyObject *value)
@@ -424,6 +453,13 @@ insert_plainly(Core *s, PyObject *key, Py_hash_t hash, PyObject *value)
             return insert_by_cache(s, key, hash, value);
         }
         s->allowance->left = left;
+    }
+    if (s->policy == LRU && s->dues == NULL && deadline == NULL) {
+        uint32_t i = find(s, key, hash);
+        if (i == FAIL)
+            return -1;
+        if (i != NIL && s->dues == NULL && replace_plainly(s, i, key, value, size))
+            return 0;
     }
     Wanted wanted = {key, value, deadline, tag_of(hash), size, 1.0, Py_NAN, Py_NAN, 0.0, 1, 0};
     uint32_t kept;

@@ -187,7 +187,7 @@ sample(Core *s, uint32_t n, uint32_t *into)
     return count;
 }
 
-static int
+static inline int
 by_density(const void *left, const void *right)
 {
     const Candidate *a = left, *b = right;
@@ -196,6 +196,16 @@ by_density(const void *left, const void *right)
     if (a->slot != b->slot)
         return a->slot < b->slot ? -1 : 1;
     return a->hits < b->hits ? -1 : a->hits > b->hits;
+}
+
+/* Put one more among `count` ranks that are in order. */
+static inline void
+rank_in(Candidate *ranks, int count, Candidate one)
+{
+    int at = count;
+    for (; at > 0 && by_density(&one, &ranks[at - 1]) < 0; at--)
+        ranks[at] = ranks[at - 1];
+    ranks[at] = one;
 }
 
 static uint32_t
@@ -208,16 +218,16 @@ least_dense(Core *s, uint32_t keep)
     for (;;) {
         int few = s->live <= SAMPLE, count = 0;
         uint32_t n = sample(s, pooled && !few ? FRESH : SAMPLE, drawn);
-        if (!few) {
-            memcpy(ranks, s->pool, sizeof(Candidate) * (size_t)pooled);
-            count = pooled;
-        }
+        for (uint32_t k = 0; k < n; k++)
+            PREFETCH(&s->slots[drawn[k]]);
+        if (!few)
+            for (; count < pooled; count++)
+                rank_in(ranks, count, s->pool[count]); /* in order but for those that were forgotten */
         for (uint32_t k = 0; k < n; k++) {
             uint32_t i = drawn[k];
             Candidate one = {density_at(s, i, now, mean), s->slots[i].as.hits, i};
-            ranks[count++] = one;
+            rank_in(ranks, count++, one);
         }
-        qsort(ranks, (size_t)count, sizeof *ranks, by_density);
         for (int at = 0; at < count; at++) {
             uint32_t i = ranks[at].slot;
             if (i < s->used && s->slots[i].key != NULL && i != keep && s->slots[i].as.hits == ranks[at].hits) {
