@@ -7,6 +7,7 @@ it was built; `twin` gives it the same names. `IMPLEMENTATION` says which one wa
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ def _choose() -> str:
     if os.environ.get("EBBCACHE_PURE", "0") not in ("", "0"):
         return "pure"
     try:
-        import ebbcache.store._store  # noqa: F401
+        importlib.import_module("ebbcache.store._store")
     except ImportError as error:
         logging.getLogger("ebbcache").debug(
             "the pure store does the work, there is no native one: %s", error
