@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,6 +67,39 @@ def no_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def timer() -> Timer:
     return Timer()
+
+
+@pytest.fixture
+def garbage() -> Callable[[Callable[[], object]], AbstractContextManager[list[int]]]:
+    """Have something done by a finaliser wherever CPython may collect garbage; gives the count."""
+
+    @contextmanager
+    def finalising(action: Callable[[], object]) -> Iterator[list[int]]:
+        count = [0]
+
+        class Knot:
+            def __init__(self) -> None:
+                self.itself = self
+
+            def __del__(self) -> None:
+                count[0] += 1
+                if count[0] < 20_000:
+                    Knot()  # for the next collection
+                    action()
+
+        before = gc.get_threshold()
+        gc.collect()
+        gc.set_threshold(1)
+        try:
+            Knot()
+            yield count
+        finally:
+            count[0] += 20_000
+            gc.set_threshold(*before)
+            gc.collect()
+            count[0] -= 20_000
+
+    return finalising
 
 
 @pytest.fixture

@@ -253,30 +253,16 @@ class TestNoLockIsHeld:
         assert not helper.stuck
         cache._check()
 
-    def test_by_finalisers(self, kind: Any) -> None:
-        class Knot:
-            def __init__(self) -> None:
-                self.self = self
-
-            def __del__(self) -> None:
-                helper.help()
-
+    def test_by_finalisers(self, kind: Any, garbage: Any) -> None:
         cache = kind(20, maxbytes=1000, sizeof=lambda key, value: 10)
         helper = Helper(cache)
-        before = gc.get_threshold()
-        with helper:
-            gc.set_threshold(1, 1, 1)
-            try:
-                for n in range(100):
-                    Knot()
-                    cache.set(n % 50, n, ttl=n)
-                    Knot()
-                    cache.get(n % 30), cache.pop(n % 20, None), cache.shrink(10), len(cache)
-                    Knot()
-                    cache.coldest(3), cache.tally(), cache.items(), cache.copy()
-            finally:
-                gc.set_threshold(*before)
-        assert helper.helped > 100
+        with helper, garbage(helper.help) as finalised:
+            for n in range(15):
+                cache.set(n % 50, n, ttl=n)
+                cache.get(n % 30), cache.pop(n % 20, None), cache.shrink(10), len(cache)
+                cache.coldest(3), cache.tally(), list(cache.items()), cache.copy()
+            finalised[0] += 20_000
+        assert helper.helped > 30
         assert not helper.stuck
         cache._check()
 

@@ -140,20 +140,20 @@ class TestReentrancy:
                 cache._check()
         cache._check()
 
-    def test_finalisers_of_cycles_that_meddle(self, kind: Any) -> None:
-        chance = random.Random(1)
-        cache = kind(50, maxbytes=400, sizeof=lambda key, value: 10)
+    @pytest.mark.parametrize("seed", range(3))
+    def test_finalisers_that_meddle(self, kind: Any, garbage: Any, seed: int) -> None:
+        chance, other = random.Random(seed), random.Random(seed + 100)
+        cache = kind(30, maxbytes=250, sizeof=lambda key, value: 10)
         before = gc.get_threshold()
-        gc.set_threshold(1, 2, 2)
-        try:
-            for n in range(600):
-                knot = Meddler(cache, chance, n)
-                knot.myself = knot  # type: ignore[attr-defined]
-                cache[n % 80] = knot
-                del knot
-                cache.get(n % 7), cache.pop(n % 11, None)
-        finally:
-            gc.set_threshold(*before)
+        with garbage(lambda: meddle(cache, other)) as finalised:
+            for step in range(500):
+                meddle(cache, chance)
+                if step % 25 == 0:
+                    gc.set_threshold(0)
+                    cache._check()
+                    gc.set_threshold(1)
+        assert finalised[0] > 100
+        assert gc.get_threshold() == before
         cache._check()
 
     def test_an_insert_during_an_eviction_is_kept(self, kind: Any) -> None:

@@ -344,3 +344,34 @@ def test_an_insert_survives_a_governor_that_fails(
     assert len(cache) == 0
     assert cache.stats().refused == 3
     assert [record.levelname for record in caplog.records] == ["ERROR"]
+
+
+class Heap:
+    """A malloc that keeps what caches free until it is told to return it."""
+
+    def __init__(self, played: Machine) -> None:
+        self.played = played
+        self.trims = 0
+
+    def free_bytes(self) -> int:
+        return int(self.played._kept)
+
+    def trim(self) -> None:
+        self.trims += 1
+        self.played._kept = 0.0
+
+
+def test_what_malloc_holds_is_returned_before_anything_more_is_evicted() -> None:
+    with testing.machine(LIMIT, 40 * MIB, returns=0.0) as played:
+        heap = Heap(played)
+        played.governor.malloc = heap
+        cache = ebbcache.LRUCache[int, None](sizeof=entry_bytes)
+        fill(cache, 10_000)
+        full = cache.nbytes
+        for step in range(120):  # others take 120 MiB, in a ramp, and the service goes on
+            played.others += MIB
+            played.advance(0.02)
+            fill(cache, 2, start=20_000 + 2 * step)
+            assert played.headroom > 0
+        assert heap.trims > 0
+        assert played.governor.cap * 0.7 < cache.nbytes < full

@@ -110,11 +110,21 @@ class Account:
         """Bytes freed that the headroom does not show: they need not be freed again."""
         return self.retained + self.in_flight
 
-    def observe(self, usage: int, cached: int, now: float, *, announced: int = 0, idle: int = 0) -> None:
+    def observe(
+        self,
+        usage: int,
+        cached: int,
+        now: float,
+        *,
+        announced: int = 0,
+        idle: int = 0,
+        trimmed: bool = False,
+    ) -> None:
         """Take in one reading: `usage` under the ceiling, `cached` as shrinkers state it, at `now`.
 
-        Others may have grown by as much as was `announced` without that being a burst. Of what they use,
-        malloc holds `idle` bytes free for their next one.
+        Others may have grown by as much as was `announced` without that being a burst. malloc holds `idle`
+        bytes free: what of it the caches have not left there serves others' next burst. With `trimmed` it
+        was just told to return what it can, so usage fell by what had been retained, as far as that goes.
         """
         if self._now is None:
             self.usage, self.cached = usage, cached
@@ -127,11 +137,13 @@ class Account:
         self._settle_claims(self.usage - usage, now)
         self.retained = int(self.retained * 0.5 ** (elapsed / RETAINED_HALF_LIFE))
         self._attribute(usage - self.usage, cached - self.cached)
+        if trimmed:
+            self.retained = max(0, self.retained - max(0, self.usage - usage))
         self.usage, self.cached = usage, cached
         self.retained = min(self.retained, max(0, usage - cached))
         before, self.others = self.others, max(0, usage - cached - self.retained)
         self._before_burst += min(announced, max(0, self.others - before))
-        self._follow_others(now, elapsed, max(0, self.others - idle))
+        self._follow_others(now, elapsed, min(self.others, max(0, idle - self.retained)))
 
     def _attribute(self, grown: int, inserted: int) -> None:
         """Book on `retained` by how much usage and cached bytes have grown between two looks."""
@@ -140,16 +152,18 @@ class Account:
         else:
             self.retained = max(0, self.retained - inserted)
 
-    def _follow_others(self, now: float, elapsed: float, busy: int) -> None:
-        """Renew what is expected of others from what they use now, and what of it they are `busy` with."""
+    def _follow_others(self, now: float, elapsed: float, spare: int) -> None:
+        """Renew what is expected of others from what they use now, of which malloc holds `spare` bytes."""
         grown = self.others - self._before_burst
         self._burst = max(self._burst * 0.5 ** (elapsed / BURST_HALF_LIFE), grown)
         self._before_burst += grown if grown < 0 else grown * (1.0 - 0.5 ** (elapsed / BURST_SECONDS))
         fade = 0.5 ** (elapsed / HALF_LIFE)
-        if self.others >= self.peak:
-            self.peak, self._peak_at = self.others, now
+        top = self.others - spare // 2  # half: in how small pieces it lies there is not known
+        if top >= self.peak:
+            self.peak, self._peak_at = top, now
         elif now - self._peak_at > HOLD:
-            self.peak = self.others + int((self.peak - self.others) * fade)
+            self.peak = top + int((self.peak - top) * fade)
+        busy = self.others - spare
         if busy <= self.floor:
             self.floor, self._floor_at = busy, now
         elif now - self._floor_at > HOLD:
@@ -181,7 +195,3 @@ class Account:
         """Learn what share of `freed` bytes the kernel got back in one reclaim: usage fell by `fallen`."""
         share = min(1.0, max(0.0, fallen / freed))
         self._return_rate = share if self._return_rate is None else 0.8 * self._return_rate + 0.2 * share
-
-    def give_back(self, amount: int) -> None:
-        """Strike `amount` bytes off `retained`: the allocator was told to return them and usage fell."""
-        self.retained = max(0, self.retained - max(0, amount))

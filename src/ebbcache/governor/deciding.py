@@ -41,7 +41,7 @@ UNGOVERNED = 256 * MIB  # bytes: the allowance where nothing limits memory
 COLLECT_EVERY = 5.0  # s: between two full garbage collections when nothing else is left
 ASK_EVERY = 0.25  # s: between two questions what malloc holds free
 LEARN_EVERY = 1.0  # s: how often growth asks malloc what came of what it freed
-TRIM_SHARE = {"calm": 1 / 200, "soft": 1 / 50, "hard": 1 / 3}  # of the time may be spent in malloc_trim
+TRIM_SHARE = {"calm": 1 / 50, "soft": 1 / 20, "hard": 1 / 3}  # of the time may be spent in malloc_trim
 
 Level = Literal["calm", "soft", "hard"]
 State = Literal["calm", "soft", "hard", "exhausted"]
@@ -111,7 +111,7 @@ class Governor:
         self._collected_at = self._learnt_at = self._trimmed_until = float("-inf")
         self._trim_took = 0.0
         self._ask_malloc_at = float("-inf")
-        self._idle = 0
+        self._idle = self._hollow = 0
         self.renew_lock()
 
     def renew_lock(self) -> None:
@@ -163,6 +163,8 @@ class Governor:
             self.allowance.left = 0 if lost else UNGOVERNED
             return not lost
         plan, freed = self._plan(reading), 0
+        if plan.target > 0 and not plan.growth and self._trim_instead(plan):
+            plan = self._plan(self.reading or reading)
         for again in (False, True):  # a second time where the first did not end hard pressure
             self._enter_state(plan.level)
             if plan.target <= 0:
@@ -181,7 +183,7 @@ class Governor:
         # A value that could not stay even if every cache made way for it is not taken in.
         return not exhausted and self._inserting <= self.cap
 
-    def _read(self) -> Reading | None:
+    def _read(self, *, trimmed: bool = False) -> Reading | None:
         # The value being inserted is in usage already; counted as cached it is not mistaken for others.
         cached = engine.sizes() + self._inserting
         reading = self.memory.read()
@@ -191,7 +193,12 @@ class Governor:
             if account is None:  # usage under another ceiling is another number, not a change of this one
                 account = self._accounts[reading.source] = Account()
             account.observe(
-                reading.usage, cached, self.timer(), announced=self.rooms, idle=self._idle_bytes()
+                reading.usage,
+                cached,
+                self.timer(),
+                announced=self.rooms,
+                idle=self._idle_bytes(),
+                trimmed=trimmed,
             )
             self.account = account
             self.reading = reading
@@ -199,12 +206,17 @@ class Governor:
         return reading
 
     def _idle_bytes(self) -> int:
-        """Return what malloc holds free; asked again when that takes a hundredth of the time at most."""
+        """Return what malloc holds free and the kernel has not got back, as of a moment ago.
+
+        Asked again when that takes a hundredth of the time at most. Pages that a trim returned out of the
+        middle of the heap still are free blocks to malloc, until they are used again.
+        """
         now = self.timer()
         if now >= self._ask_malloc_at:
-            self._idle = self.malloc.free_bytes()
-            took = self.timer() - now
-            self._ask_malloc_at = now + max(ASK_EVERY, 100 * took)
+            free = self.malloc.free_bytes()
+            self._hollow = min(self._hollow, free)
+            self._idle = free - self._hollow
+            self._ask_malloc_at = now + max(ASK_EVERY, 100 * (self.timer() - now))
         return self._idle
 
     # -- deciding --------------------------------------------------------------------------------------
@@ -307,19 +319,31 @@ class Governor:
         `usage` was before; `kept` is what malloc may hold without being asked to return it.
         """
         if usage - self.account.usage < freed // 2 and self.malloc.free_bytes() - kept >= freed // 2:
-            now = self.timer()
-            if (now - self._trimmed_until) * TRIM_SHARE[level] < self._trim_took:
+            if not self._may_trim(level):
                 return  # malloc could return it, but it is not worth the time yet: nothing was learnt
             self._trim()
         self.account.returned(freed, usage - self.account.usage)
 
+    def _trim_instead(self, plan: Plan) -> bool:
+        """Have malloc return what it holds free, if that is worth the time, before anything is evicted."""
+        if not self._may_trim(plan.level):
+            return False
+        self._ask_malloc_at = float("-inf")  # this needs the present figure
+        if self._idle_bytes() < max(MIB, plan.target // 2):
+            return False
+        self._trim()
+        return True
+
+    def _may_trim(self, level: Level) -> bool:
+        return (self.timer() - self._trimmed_until) * TRIM_SHARE[level] >= self._trim_took
+
     def _trim(self) -> None:
-        before, began = self.account.usage, self.timer()
+        began = self.timer()
         self.malloc.trim()
         self._trimmed_until = self.timer()
         self._trim_took = self._trimmed_until - began
-        self._read()
-        self.account.give_back(before - self.account.usage)
+        self._idle, self._hollow = 0, self.malloc.free_bytes()
+        self._read(trimmed=True)
 
     def _last_resort(self, plan: Plan) -> Plan:
         """Nobody has anything to free: collect what lies in cycles now and then, or give up for now."""

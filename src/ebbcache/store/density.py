@@ -19,6 +19,9 @@ SATURATION = 32.0
 """Hits above this add nothing."""
 YOUNGEST = 1e-6
 """Seconds: the least age to divide by."""
+UNTIMED = 1e-3
+"""Seconds that an entry counts as saving in a store that was never told a cost: a modest guess, or caches
+that nobody times would outlive the timed ones."""
 LOWEST, HIGHEST = -128, 127
 """The classes; the lowest is also for what is worthless or expired."""
 

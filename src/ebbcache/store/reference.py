@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from ebbcache.store.density import LOWEST, densities, density_class
+from ebbcache.store.density import LOWEST, UNTIMED, densities, density_class
 from ebbcache.store.entry import Entry, K, V
 from ebbcache.store.heap import moment
 from ebbcache.store.table import Table, chain_of
@@ -121,7 +121,7 @@ class Store(Table[K, V]):
     # ------------------------------------------------------------------------------------------- density
 
     def _mean_cost(self) -> float:
-        return self._cost_total / self._cost_count if self._cost_count else 1.0
+        return self._cost_total / self._cost_count if self._cost_count else UNTIMED
 
     def _sample(self, n: int) -> list[Entry[K, V]]:
         """Return `n` entries, each slot as likely as any other; all entries where there are no more.
