@@ -17,6 +17,7 @@ import argparse
 import functools
 import gc
 import importlib
+import os
 import random
 import statistics
 import sys
@@ -76,7 +77,7 @@ def decorators() -> dict[str, Callable[[Any], Any]]:
     if moka := module("moka_py"):
         found["moka-py"] = moka.cached(maxsize=1024)
     if theine := module("theine"):
-        found["theine"] = theine.Memoize(1024)
+        found["theine"] = theine.Memoize(1024, None)
     return found
 
 
@@ -287,21 +288,28 @@ def resident() -> int:
 
 
 def memory(size: int) -> None:
-    """Print the bytes an entry takes beyond key and value, by what the process's resident memory grew."""
-    keys = [10**6 + n for n in range(size)]
+    """Print the bytes an entry takes beyond key and value, by what the resident memory of a child grew."""
     cells = []
     for name in mappings(None):
-        gc.collect()
-        before = resident()
-        mapping = mappings(None)[name]
-        for key in keys:
-            mapping[key] = None
-        cells.append(f"{name} {(resident() - before) / size:.0f}")
-        if not isinstance(mapping, Moka):
+        there, here = os.pipe()
+        if os.fork() == 0:
+            keys = [10**6 + n for n in range(size)]
+            mapping = mappings(None)[name]
+            gc.collect()
+            before = resident()
+            for key in keys:
+                mapping[key] = None
+            grown = resident() - before
             began = perf_counter()
             gc.collect()
-            cells[-1] += f" (gc {(perf_counter() - began) * 1e3:.0f} ms)"
-        del mapping
+            os.write(
+                here, f"{name} {grown / size:.0f} (gc {(perf_counter() - began) * 1e3:.0f} ms)".encode()
+            )
+            os._exit(0)
+        os.wait()
+        cells.append(os.read(there, 200).decode())
+        os.close(here)
+        os.close(there)
     print(f"{f'bytes an entry, {size:,} entries':34} {'   '.join(cells)}", flush=True)
 
 

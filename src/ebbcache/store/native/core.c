@@ -128,18 +128,21 @@ core_subscript(Core *s, PyObject *key)
     Py_hash_t hash = hash_of(key);
     if (UNLIKELY(hash == -1))
         return NULL;
-    uint32_t i = find(s, key, hash);
-    if (LIKELY(i < FAIL)) {
-        if (LIKELY(s->dues == NULL))
+    uint32_t i;
+    if (LIKELY(s->dues == NULL)) {
+        i = find(s, key, hash);
+        if (LIKELY(i < FAIL))
             return hit(s, i);
+        if (i == FAIL)
+            return NULL;
+    }
+    else {
         int found = seek(s, key, tag_of(hash), &i);
         if (found < 0)
             return NULL;
         if (found)
             return hit(s, i);
     }
-    else if (i == FAIL)
-        return NULL;
     s->misses++;
     return PyObject_CallMethodOneArg((PyObject *)s, s->st->s_missing, key);
 }
@@ -163,18 +166,21 @@ core_get(Core *s, PyObject *const *args, Py_ssize_t nargs, PyObject *names)
     Py_hash_t hash = hash_of(key);
     if (UNLIKELY(hash == -1))
         return NULL;
-    uint32_t i = find(s, key, hash);
-    if (LIKELY(i < FAIL)) {
-        if (LIKELY(s->dues == NULL))
+    uint32_t i;
+    if (LIKELY(s->dues == NULL)) {
+        i = find(s, key, hash);
+        if (LIKELY(i < FAIL))
             return hit(s, i);
+        if (i == FAIL)
+            return NULL;
+    }
+    else {
         int found = seek(s, key, tag_of(hash), &i);
         if (found < 0)
             return NULL;
         if (found)
             return hit(s, i);
     }
-    else if (i == FAIL)
-        return NULL;
     s->misses++;
     return Py_NewRef(fallback);
 }
@@ -417,18 +423,14 @@ replace_plainly(Core *s, uint32_t i, PyObject *key, PyObject *value, long long s
     if (!s->collected)
         s->collected = PyObject_IS_GC(key) || PyObject_IS_GC(value);
     s->version++;
-    s->counts->inserts++;
     Py_DECREF(old_value);
     Py_DECREF(old_key);
     return 1;
 }
 
-/* cache[key] = value for a cache that is simple. */
 static int
-insert_plainly(Core *s, PyObject *key, Py_hash_t hash, PyObject *value)
+insert_counted(Core *s, PyObject *key, Py_hash_t hash, PyObject *value, Counts *counts)
 {
-    if (s->maxsize < 1.0 || (s->listener != NULL && s->listener != Py_None))
-        return insert_by_cache(s, key, hash, value);
     long long left, size = weigh(s, key), more = size < 0 ? -1 : weigh(s, value);
     if (more < 0)
         return -1;
@@ -458,8 +460,10 @@ insert_plainly(Core *s, PyObject *key, Py_hash_t hash, PyObject *value)
         uint32_t i = find(s, key, hash);
         if (i == FAIL)
             return -1;
-        if (i != NIL && s->dues == NULL && replace_plainly(s, i, key, value, size))
+        if (i != NIL && s->dues == NULL && replace_plainly(s, i, key, value, size)) {
+            counts->inserts++;
             return 0;
+        }
     }
     Wanted wanted = {key, value, deadline, tag_of(hash), size, 1.0, Py_NAN, Py_NAN, 0.0, 1, 0};
     uint32_t kept;
@@ -468,7 +472,6 @@ insert_plainly(Core *s, PyObject *key, Py_hash_t hash, PyObject *value)
     Py_XDECREF(deadline);
     if (made < 0)
         return -1;
-    Counts *counts = s->counts;
     counts->inserts++;
     one.key = NULL;
     int failed = 0;
@@ -510,6 +513,18 @@ insert_plainly(Core *s, PyObject *key, Py_hash_t hash, PyObject *value)
         row_clear(&one);
     rows_clear(&rows);
     return failed ? -1 : 0;
+}
+
+/* cache[key] = value for a cache that is simple. */
+static int
+insert_plainly(Core *s, PyObject *key, Py_hash_t hash, PyObject *value)
+{
+    if (s->maxsize < 1.0 || (s->listener != NULL && s->listener != Py_None))
+        return insert_by_cache(s, key, hash, value);
+    Counts *counts = (Counts *)Py_NewRef(s->counts);
+    int failed = insert_counted(s, key, hash, value, counts);
+    Py_DECREF(counts);
+    return failed;
 }
 
 /* --------------------------------------------------------------------------------------------------- taking */

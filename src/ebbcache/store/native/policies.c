@@ -117,7 +117,7 @@ rarest(Core *s, uint32_t keep)
 static inline double
 mean_cost(Core *s)
 {
-    return s->cost_count ? s->cost_total / (double)s->cost_count : 1.0;
+    return s->cost_count ? s->cost_total / (double)s->cost_count : UNTIMED;
 }
 
 static inline double

@@ -103,6 +103,7 @@ typedef struct {
 #define TALLY_SAMPLE 1024
 #define SATURATION 32.0
 #define YOUNGEST 1e-6
+#define UNTIMED 1e-3
 #define HALF_LIFE 10
 
 typedef struct {
@@ -354,6 +355,10 @@ hash_of(PyObject *key)
             return (Py_hash_t)((PyLongObject *)key)->ob_digit[0];
         if (size == 0)
             return 0;
+        if (size == -1) {
+            Py_hash_t value = -(Py_hash_t)((PyLongObject *)key)->ob_digit[0];
+            return value == -1 ? -2 : value;
+        }
 #endif
     }
     return PyObject_Hash(key);

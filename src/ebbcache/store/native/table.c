@@ -385,8 +385,13 @@ rows_clear(Rows *rows)
     Row *held = rows->rows;
     size_t count = rows->count;
     memset(rows, 0, sizeof *rows);
+    if (held == NULL)
+        return;
+    PyObject *type, *value, *traceback; /* destructors must not meet an exception on its way */
+    PyErr_Fetch(&type, &value, &traceback);
     for (size_t n = 0; n < count; n++)
         row_clear(&held[n]);
+    PyErr_Restore(type, value, traceback);
     PyMem_Free(held);
 }
 
