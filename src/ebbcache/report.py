@@ -84,6 +84,10 @@ def _governor(governor: GovernorStatus) -> Iterator[str]:
         f"  others       {format_bytes(governor.others)} now, {format_bytes(governor.peak)} at their "
         f"recent peak; {format_bytes(governor.retained)} retained by the allocator"
     )
+    yield (
+        f"  room         for others to grow to {format_bytes(governor.expected)} again, "
+        f"and for a first burst of {format_bytes(governor.unknown)}"
+    )
     passes = ", ".join(f"{count} {kind}" for kind, count in governor.passes.items())
     yield f"  reclaims     {passes}; {format_bytes(governor.freed)} freed in all"
     if governor.woken_by:

@@ -30,9 +30,11 @@ class GovernorStatus:
     """The governor's view; all amounts in bytes, `interval` in seconds.
 
     `state` is calm, soft, hard or exhausted; `cached` what shrinkers state, `others` the rest of usage less
-    what the allocator retains, `peak` the recent most of others; `cap` the most that caches may hold;
-    `passes` counts the reclaims by kind ("growth": at the cap, caches made room for themselves);
-    `woken_by` what cut a sleep short.
+    what the allocator retains, `peak` their recent most, `burst` their recent fastest growth, `expected`
+    what they are to find room for again, `unknown` the room left for a burst never seen, `return_rate` the
+    share of freed bytes that the kernel got back; `cap` the most that caches may hold; `passes` counts the
+    reclaims by kind ("growth": at the cap, caches made room for themselves); `woken_by` what cut a sleep
+    short.
     """
 
     state: str
@@ -44,6 +46,10 @@ class GovernorStatus:
     cached: int
     others: int
     peak: int
+    burst: int
+    expected: int
+    unknown: int
+    return_rate: float
     retained: int
     in_flight: int
     allowance: int
@@ -90,6 +96,10 @@ def status() -> Status:
             cached=account.cached,
             others=account.others,
             peak=account.peak,
+            burst=account.burst,
+            expected=account.expected,
+            unknown=account.unknown(one.reading.limit) if one.reading else 0,
+            return_rate=account.return_rate,
             retained=account.retained,
             in_flight=account.in_flight,
             allowance=governor.allowance.left,

@@ -49,13 +49,11 @@ def format_bytes(amount: int) -> str:
     >>> format_bytes(-512)
     '-512 B'
     """
-    size = float(abs(amount))
-    if size < 1024:
+    if abs(amount) < 1024:
         return f"{amount} B"
-    for unit in ("KiB", "MiB", "GiB", "TiB", "PiB"):
-        size /= 1024
+    size, unit = abs(amount) / 1024, "KiB"
+    for larger in ("MiB", "GiB", "TiB", "PiB", "EiB"):
         if size < 1023.95:
             break
-    else:
-        size, unit = size / 1024, "EiB"
+        size, unit = size / 1024, larger
     return f"{'-' if amount < 0 else ''}{size:.1f} {unit}"

@@ -47,11 +47,15 @@ def found() -> Status:
             cached=90 * MIB,
             others=60 * MIB,
             peak=70 * MIB,
+            burst=20 * MIB,
+            expected=75 * MIB,
+            unknown=30 * MIB,
+            return_rate=0.5,
             retained=6 * MIB,
             in_flight=0,
             allowance=MIB,
             looks=1234,
-            passes={"soft": 5, "hard": 2, "replace": 40},
+            passes={"soft": 5, "hard": 2, "growth": 40},
             freed=77 * MIB,
             woken_by={"psi": 3},
         ),
@@ -100,7 +104,8 @@ def test_wakeups_are_armed_or_say_why_not(found: Status) -> None:
 def test_the_governor_gives_its_marks_and_figures(found: Status) -> None:
     assert "soft under 16.0 MiB left, hard under 8.0 MiB, until 24.0 MiB" in line_with(found, "watermarks")
     assert "90.0 MiB held, at most 120.0 MiB, 1.0 MiB more before" in line_with(found, "caches  ")
-    assert "5 soft, 2 hard, 40 replace; 77.0 MiB" in line_with(found, "reclaims")
+    assert "grow to 75.0 MiB again, and for a first burst of 30.0 MiB" in line_with(found, "room  ")
+    assert "5 soft, 2 hard, 40 growth; 77.0 MiB" in line_with(found, "reclaims")
     assert "3 by psi" in line_with(found, "woken")
     assert "32.0 MiB" in line_with(found, "reserve")
 

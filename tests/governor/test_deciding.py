@@ -329,6 +329,28 @@ def test_sizes_are_what_registered_caches_hold(cache: ebbcache.LRUCache) -> None
     assert engine.sizes() == before + 10 * PAGE
 
 
+def test_two_rooms_are_two_rooms(played: Machine, cache: ebbcache.LRUCache) -> None:
+    with ebbcache.make_room("50 MiB"), ebbcache.make_room("50 MiB"):
+        played.others += 50 * MIB
+        played.look()
+        assert played.governor.rooms == 50 * MIB
+    assert played.governor.rooms == 0
+
+
+def test_a_trim_that_brings_nothing_does_not_take_the_place_of_eviction() -> None:
+    with testing.machine(LIMIT, 40 * MIB, returns=0.0) as played:
+        cache = ebbcache.LRUCache[int, None](sizeof=entry_bytes)
+        fill(cache, 10_000)
+        ebbcache.reclaim(cache.nbytes // 2)
+        heap = Heap(played)
+        heap.trim = lambda: None  # type: ignore[method-assign]
+        played.governor.malloc = heap
+        before = cache.nbytes
+        played.others += played.headroom - 4 * MIB
+        played.look()
+        assert cache.nbytes < before
+
+
 def test_an_insert_survives_a_governor_that_fails(
     played: Machine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

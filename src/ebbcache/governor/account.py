@@ -63,10 +63,17 @@ class Account:
         self._return_rate: float | None = None
         self._before_burst = 0.0
         self._burst = 0.0
-        self._peak_at = self._floor_at = self._began = 0.0
+        self._peak_at = self._floor_at = 0.0
+        self._began: float | None = None
         self._now: float | None = None
         self._claims: list[tuple[float, int]] = []
         self._trust = 1.0
+
+    def elsewhere(self) -> Account:
+        """Return an account for another ceiling: another usage, but the same program."""
+        account = Account()
+        account._return_rate, account._began = self._return_rate, self._began
+        return account
 
     @property
     def burst(self) -> int:
@@ -96,7 +103,8 @@ class Account:
         not survived.
         """
         always, young = UNKNOWN_BURST
-        share = always + young * 0.5 ** (((self._now or 0.0) - self._began) / YOUNG)
+        age = (self._now or 0.0) - (self._began or 0.0)
+        share = always + young * 0.5 ** (age / YOUNG)
         most = min(max(0, limit - self.floor) * share, UNKNOWN_MOST)
         return int(most * min(1.0, 2.0 - 2.0 * self.return_rate))
 
@@ -130,7 +138,8 @@ class Account:
             self.usage, self.cached = usage, cached
             self.others = self.peak = self.floor = max(0, usage - cached)
             self._before_burst = self.others
-            self._peak_at = self._floor_at = self._began = self._now = now
+            self._peak_at = self._floor_at = self._now = now
+            self._began = now if self._began is None else self._began
             return
         elapsed = max(0.0, now - self._now)
         self._now = now
@@ -154,6 +163,8 @@ class Account:
 
     def _follow_others(self, now: float, elapsed: float, spare: int) -> None:
         """Renew what is expected of others from what they use now, of which malloc holds `spare` bytes."""
+        if elapsed > HOLD:
+            self._before_burst = self.others  # nobody looked for so long: no telling how fast it grew
         grown = self.others - self._before_burst
         self._burst = max(self._burst * 0.5 ** (elapsed / BURST_HALF_LIFE), grown)
         self._before_burst += grown if grown < 0 else grown * (1.0 - 0.5 ** (elapsed / BURST_SECONDS))

@@ -162,15 +162,17 @@ class Governor:
             lost = self.reading is not None
             self.allowance.left = 0 if lost else UNGOVERNED
             return not lost
-        plan, freed = self._plan(reading), 0
+        before, freed = self._hard_headroom, 0
+        plan = self._plan(reading)
         if plan.target > 0 and not plan.growth and self._trim_instead(plan):
+            self._hard_headroom = before  # the fall that this plan answers is still to be made good
             plan = self._plan(self.reading or reading)
         for again in (False, True):  # a second time where the first did not end hard pressure
             self._enter_state(plan.level)
             if plan.target <= 0:
                 break
             was = plan.level
-            freed = self._free(plan, tallied_only=again or plan.growth)
+            freed += self._free(plan, tallied_only=again or plan.growth)
             plan = self._plan(self.reading or reading)
             if not was == plan.level == "hard":
                 break
@@ -191,7 +193,7 @@ class Governor:
         if reading is not None:
             account = self._accounts.get(reading.source)
             if account is None:  # usage under another ceiling is another number, not a change of this one
-                account = self._accounts[reading.source] = Account()
+                account = self._accounts[reading.source] = self.account.elsewhere()
             account.observe(
                 reading.usage,
                 cached,
@@ -228,9 +230,11 @@ class Governor:
 
     @property
     def rooms(self) -> int:
-        """The bytes that `make_room` blocks keep free still: what others took since they began is used."""
-        others = self.account.others
-        return sum(max(0, amount - max(0, others - before)) for amount, before in self._rooms)
+        """What `make_room` blocks still keep free: all they asked for, less what others took meanwhile."""
+        if not self._rooms:
+            return 0
+        taken = self.account.others - min(before for _, before in self._rooms)
+        return max(0, sum(amount for amount, _ in self._rooms) - max(0, taken))
 
     @property
     def cap(self) -> int:
