@@ -348,7 +348,7 @@ class TestSignals:
             meddle(cache, other)
             if handled % 16 == 0:
                 checking = True
-                cache._check()
+                cache._check(amid=True)
                 checking = False
 
         alarms(handler)

@@ -256,6 +256,43 @@ class TestWork:
         assert all(store.get(entry.key, self) is not self for entry in store._snapshot())
 
 
+class TestMeanwhile:
+    """Clean-up copies things; what others do meanwhile may not be lost."""
+
+    @pytest.mark.parametrize("what", ["_tidy", "_tighten"])
+    @pytest.mark.parametrize("meddle", ["put", "take", "drain"])
+    def test_nothing_is_lost(self, make: Make, what: str, meddle: str) -> None:
+        class Busy(make):  # type: ignore[misc,valid-type]
+            meddling = False
+
+            def _snapshot(self) -> Any:
+                snapshot = super()._snapshot()
+                if self.meddling:
+                    self.meddling = False
+                    if meddle == "put":
+                        put(self, "late", deadline=1e12)
+                    elif meddle == "take":
+                        self._take(1, hash(1))
+                    else:
+                        self._drain()
+                        put(self, "late", deadline=1e12)
+                return snapshot
+
+        store = Busy()
+        for n in range(3000):
+            put(store, n, deadline=1e12 + n)
+        for n in range(20, 3000):
+            store._take(n, hash(n))
+        store.meddling = True
+        getattr(store, what)()
+        assert not store.meddling
+        store._check()
+        assert ("late" in store) == (meddle != "take")
+        getattr(store, what)()
+        store._check()
+        assert len(store._slots) == len(store) or what == "_tighten"
+
+
 class TestEviction:
     def test_evict_stops_at_the_target(self, make: Make) -> None:
         store = make()

@@ -63,7 +63,7 @@ class LazyHeap:
             items = list(living())
             heapify(items)
             if self.pushes == pushes:
-                    self.items = items
+                self.items = items
                 return
 
 

@@ -173,8 +173,8 @@ class Store(Table[K, V]):
     def _check(self, amid: bool = False) -> None:
         """Walk everything and assert every invariant. For tests, while nobody else is at work.
 
-        `amid`: in a finaliser or signal handler, an operation may be under way; all that may be missing
-        then is an item in a heap.
+        `amid`: in a finaliser, a signal handler or a forked child an operation may be under way; all that
+        may be missing then is an item in a heap.
         """
         linked: dict[int, Entry[K, V]] = {}
         for h, bucket in self._table.items():
