@@ -8,6 +8,8 @@ measured, registered, governor running; the others as they come.
     python benchmarks/latency.py              everything, some minutes and 2 GiB
     python benchmarks/latency.py --quick      1,000 entries only
 
+With EBBCACHE_NATIVE=1 in the environment it is the native store that is measured.
+
 Packages that are not installed are left out: cachebox, cachetools, lru-dict, moka-py, theine.
 """
 

@@ -16,7 +16,9 @@ from ebbcache.memoize import cached, lru_cache
 
 native = pytest.importorskip("ebbcache.store._store")
 if not issubclass(LRUCache, native.Core):
-    pytest.skip("EBBCACHE_PURE chose the pure store", allow_module_level=True)
+    pytest.skip(
+        "the pure store does the work: EBBCACHE_NATIVE=1 asks for the native one", allow_module_level=True
+    )
 testcapi = pytest.importorskip("_testcapi", reason="needs CPython's own test module")
 
 KINDS: dict[str, Callable[..., Cache[Any, Any]]] = {

@@ -1,8 +1,9 @@
 """One cache's entries, behind one contract with two implementations.
 
-The readable one is in `reference` and `policies`. The other, in `native/`, is written in C and used where
-it was built; `twin` gives it the same names. `IMPLEMENTATION` says which one was chosen at import:
-``"native"`` or ``"pure"``. The environment variable ``EBBCACHE_PURE=1`` chooses the pure one.
+The readable one is in `reference` and `policies`, and does the work. The other, in `native/`, is written in
+C and young: it is built where there is a compiler, and used where ``EBBCACHE_NATIVE=1`` asks for it and
+``EBBCACHE_PURE=1`` does not forbid it. `twin` gives it the same names. `IMPLEMENTATION` says which one was
+chosen at import: ``"native"`` or ``"pure"``.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 
 def _choose() -> str:
-    if os.environ.get("EBBCACHE_PURE", "0") not in ("", "0"):
+    def is_set(name: str) -> bool:
+        return os.environ.get(name, "0") not in ("", "0")
+
+    if is_set("EBBCACHE_PURE") or not is_set("EBBCACHE_NATIVE"):
         return "pure"
     try:
         importlib.import_module("ebbcache.store._store")
