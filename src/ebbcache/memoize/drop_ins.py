@@ -17,7 +17,6 @@ from typing import Any, Final, ParamSpec, TypeVar, overload
 
 from ebbcache.caches import LRUCache
 from ebbcache.memoize.callkeys import plain_key, typed_key
-from ebbcache.memoize.native import as_written
 from ebbcache.memoize.options import full_name
 from ebbcache.memoize.protocols import CachedFunction
 from ebbcache.memoize.wrapping import MISSING, administer
@@ -160,16 +159,13 @@ def _remember(func: Callable[..., Any], maxsize: int | None, typed: bool) -> Any
         """Say whether a call would be answered from the cache."""
         return key_of(*args, **kwargs) in memory
 
-    def keep(key: Any, h: int, value: Any, began: float) -> None:
-        store(key, h, value, perf_counter() - began)
-
     chosen: Callable[..., Any]
     if maxsize == 0:
         chosen = uncached
     elif isinstance(func, BuiltinFunctionType):
         chosen = of_builtin
     else:
-        chosen = wrapper if typed else as_written(wrapper, func, memory, keep)
+        chosen = wrapper
     made = administer(chosen, func, memory, maxsize, {"maxsize": maxsize, "typed": typed})
     made.cache_invalidate = cache_invalidate
     made.cache_contains = cache_contains
