@@ -9,28 +9,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from time import perf_counter
 from types import FunctionType
 from typing import Any
 
 from ebbcache.caches import Cache
-from ebbcache.memoize.callkeys import Keywords
 from ebbcache.store import Memo
 
 _MOST_PARAMETERS = 16
 
 Keep = Callable[[Any, int, Any, float], object]
 """Called with key, the key's hash, value and when the call began, after a miss."""
-
-
-def as_written(
-    wrapper: Callable[..., Any], func: Callable[..., Any], cache: Cache[Any, Any], keep: Keep
-) -> Callable[..., Any]:
-    """Answer what stands for `wrapper`, whose keys are the arguments as they are written (`plain_key`)."""
-    if Memo is None:
-        return wrapper
-    made: Callable[..., Any] = Memo(func, cache, keep, perf_counter, wrapper, mark=Keywords)
-    return made
 
 
 def as_bound(
