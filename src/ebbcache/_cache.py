@@ -17,27 +17,26 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal
 
-from ebbcache import governor
+from ebbcache import governor, sizing
 from ebbcache._checks import check_callable, check_number, check_ttl, check_type
-from ebbcache._facts import CacheStats, Cause, Counts
+from ebbcache._facts import CacheStats, Cause
 from ebbcache._mapping import MappingStore
 from ebbcache.clock import clock
 from ebbcache.engine import current_pass
 from ebbcache.shrinkers import Shrinker, register_shrinker
 from ebbcache.sizing import register_sizer
 from ebbcache.sizing import sizeof as measured
-from ebbcache.store import Entry
+from ebbcache.store import Counts, Entry, trust_leaves
 from ebbcache.store.entry import K, V
 from ebbcache.store.heap import moment
 from ebbcache.units import parse_bytes
 
 logger = logging.getLogger("ebbcache")
 allowance = governor.allowance
+sizing.watch_leaves(trust_leaves)
 
-EMPTY, REGISTERED = 1800, 3700
-"""Bytes of a cache without entries, about: one on its own, and one that is registered."""
-DEADLINE = 105
-"""Bytes that a deadline takes."""
+REGISTERED = 1900
+"""Bytes that a registration takes, about."""
 
 
 class _Deadlines:
@@ -69,8 +68,6 @@ class Cache(MappingStore[K, V]):
     make no sense; inserting a value larger than `maxsize` raises ValueError.
     """
 
-    overhead: ClassVar[int]
-    """Bytes that the store spends on one entry beside its key and value (and deadline), on the mean."""
     _ttl: Any = None
     _numbers: ClassVar[Any] = itertools.count(1)
 
@@ -82,8 +79,6 @@ class Cache(MappingStore[K, V]):
     """The most bytes that it holds; None: no limit. Fixed."""
     min_bytes: int
     """The bytes that soft pressure leaves alone. Fixed."""
-    listener: Callable[[K, V, Cause], object] | None
-    """Called with key, value and cause after an entry has left."""
     registered: bool
     """Whether memory pressure shrinks it, and its inserts draw on the shared allowance. Fixed."""
 
@@ -129,6 +124,10 @@ class Cache(MappingStore[K, V]):
         self._told: set[str] = set()
         self._deadlines: _Deadlines | None = None
         self._handle: Shrinker | None = None
+        simple = not self._weighs and self._sizeof is None and not self._own_popitem
+        drawn = allowance if self.registered else None
+        spent = self.overhead if self._ttl is None else self.overhead + self.dated
+        self._plain(simple, spent, self.maxsize, self.maxbytes, self._ttl, measured, drawn, self._counts)
         if self.registered:
             self._handle = register_shrinker(self.name, self.shrink, size=self._held, tally=self.tally)
 
@@ -184,7 +183,7 @@ class Cache(MappingStore[K, V]):
             ttl = self._ttl
         deadline = None if ttl is None else self.timer() + ttl
         if self._sizeof is None:
-            size = measured(key) + measured(value) + self.overhead + (0 if deadline is None else DEADLINE)
+            size = measured(key) + measured(value) + self.overhead + (0 if deadline is None else self.dated)
         else:
             size = self._measure(key, value, deadline)
         maxbytes = self.maxbytes
@@ -255,7 +254,7 @@ class Cache(MappingStore[K, V]):
 
     def _measure(self, key: K, value: V, deadline: object) -> int:
         sizer = self._sizeof
-        spent = self.overhead if deadline is None else self.overhead + DEADLINE
+        spent = self.overhead if deadline is None else self.overhead + self.dated
         if sizer is None:
             return measured(key) + measured(value) + spent
         try:
@@ -409,14 +408,14 @@ class Cache(MappingStore[K, V]):
         # time.
         if self.registered:
             allowance.left -= self.nbytes
-        if self._due.items or self._unordered:
+        if self._next_deadline() is not None or self._unordered:
             self._watch()
 
 
 @register_sizer(Cache)
 def _weight_of(cache: Cache[Any, Any]) -> int:
     """Say what a cache weighs as another's value; the entries of a registered one are counted already."""
-    return REGISTERED if cache.registered else EMPTY + cache.nbytes
+    return cache.empty + (REGISTERED if cache.registered else cache.nbytes)
 
 
 def _whose() -> str:

@@ -46,16 +46,3 @@ class CacheStats:
         """Hits as a part of all lookups; 0.0 before the first."""
         lookups = self.hits + self.misses
         return self.hits / lookups if lookups else 0.0
-
-
-class Counts:
-    """Counters of one cache; each is changed by one straight-line statement, so threads lose none."""
-
-    __slots__ = ("evictions", "expirations", "inserts", "listener_errors", "refused")
-
-    def __init__(self) -> None:
-        self.inserts = 0
-        self.evictions = 0
-        self.expirations = 0
-        self.refused = 0
-        self.listener_errors = 0

@@ -56,15 +56,6 @@ class MappingStore(Store[K, V]):
     def _filled(self) -> None:
         """Take note of entries that a copy was given."""
 
-    def __setitem__(self, key: K, value: V) -> None:
-        self._insert(key, hash(key), value, None, None)
-
-    def __delitem__(self, key: K) -> None:
-        entry = self._take(key, hash(key))
-        if entry is None:
-            raise KeyError(key)
-        self._gone([entry], "deleted", "user")
-
     @overload
     def pop(self, key: K, /) -> V: ...
     @overload
@@ -188,7 +179,8 @@ class MappingStore(Store[K, V]):
         )
 
     def _settings(self) -> dict[str, Any]:
-        return {name: setting for name, setting in vars(self).items() if name not in VOLATILE}
+        settings = {name: setting for name, setting in vars(self).items() if name not in VOLATILE}
+        return {**settings, "listener": self.listener}
 
     def _twin(self) -> Self:
         """Return a new, empty cache of the same kind and settings."""
@@ -199,6 +191,8 @@ class MappingStore(Store[K, V]):
 
     def _resume(self, timer: Callable[[], Any], settings: Mapping[str, Any]) -> None:
         super().__init__(timer)
+        settings = {**settings}
+        self.listener = settings.pop("listener", None)
         vars(self).update(settings)
         self._start()
 

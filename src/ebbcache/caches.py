@@ -48,8 +48,6 @@ class LRUCache(Cache[K, V], LRUStore[K, V]):
     LRUCache({'a': 1, 'c': 3})
     """
 
-    overhead = 390
-
 
 class LFUCache(Cache[K, V], LFUStore[K, V]):
     """A cache that gives up the least frequently used entry first. For its arguments see `Cache`.
@@ -66,8 +64,6 @@ class LFUCache(Cache[K, V], LFUStore[K, V]):
     ['a', 'c']
     """
 
-    overhead = 413
-
 
 class DensityCache(Cache[K, V], DensityStore[K, V]):
     """A cache that gives up first what saves the least work per byte and second of idleness.
@@ -82,8 +78,6 @@ class DensityCache(Cache[K, V], DensityStore[K, V]):
     >>> sorted(cache)
     ['dear', 'new']
     """
-
-    overhead = 341
 
 
 class TTLCache(Cache[K, V], LRUStore[K, V]):
@@ -101,8 +95,6 @@ class TTLCache(Cache[K, V], LRUStore[K, V]):
     >>> cache
     TTLCache({'b': 2})
     """
-
-    overhead = 390
 
     def __init__(
         self,
@@ -122,6 +114,7 @@ class TTLCache(Cache[K, V], LRUStore[K, V]):
             raise TypeError(f"{type(self).__name__}() needs a ttl")
         check_ttl(ttl)
         check_callable(timer, "timer")
+        self._ttl = ttl
         super().__init__(
             maxsize,
             getsizeof,
@@ -132,7 +125,6 @@ class TTLCache(Cache[K, V], LRUStore[K, V]):
             listener=listener,
             register=register,
         )
-        self._ttl = ttl
         self.timer = timer
 
     @property

@@ -388,7 +388,7 @@ class TestAdministration:
         assert inspect.signature(by_name) == inspect.signature(by_name.__wrapped__)
         assert str(inspect.signature(by_name)) == "(x: 'int', y: 'int' = 2) -> 'int'"
         assert typing.get_type_hints(by_name) == {"x": int, "y": int, "return": int}
-        assert inspect.isfunction(by_name)
+        assert inspect.isroutine(by_name)
         assert by_name.__wrapped__(1) == 3
         assert by_name.__wrapped__ is not by_name
 

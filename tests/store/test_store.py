@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ebbcache.store import Entry, LRUStore, Store
+from ebbcache.store import IMPLEMENTATION, Entry, LRUStore, Store
 
 Make = Callable[..., Store[Any, Any]]
 
@@ -41,8 +41,8 @@ class TestCommits:
         assert none is None
         store["a"], store["a"]
         second, old = put(store, "a", 2, size=30)
-        assert old is first
-        assert second.hits == first.hits == 3.0
+        assert old == first
+        assert second.hits == old.hits == 3.0
         assert store["a"] == 2
         assert (len(store), store.nbytes) == (1, 30)
         store._check()
@@ -198,6 +198,9 @@ class TestWork:
         store._drain()
         assert (key.hashes, key.comparisons) == (0, 0)
 
+    @pytest.mark.skipif(
+        IMPLEMENTATION != "pure", reason="looks into the pure store; tests/native has its twin"
+    )
     def test_one_victim_touches_as_few_entries_in_a_large_store(
         self, make: Make, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -223,6 +226,9 @@ class TestWork:
             looked[population] = len(seen)
         assert looked[5000] <= 2 * looked[200] + 50
 
+    @pytest.mark.skipif(
+        IMPLEMENTATION != "pure", reason="looks into the pure store; tests/native has its twin"
+    )
     def test_churn_leaves_nothing_behind(self, make: Make) -> None:
         store = make()
         for n in range(20_000):
@@ -234,6 +240,9 @@ class TestWork:
         assert len(store._table) == len(store._entries) == 100
         store._check()
 
+    @pytest.mark.skipif(
+        IMPLEMENTATION != "pure", reason="looks into the pure store; tests/native has its twin"
+    )
     def test_a_store_that_shrank_gives_its_tables_back(self, make: Make) -> None:
         store = make()
         for n in range(20_000):
@@ -247,6 +256,7 @@ class TestWork:
         assert all(store.get(entry.key, self) is not self for entry in store._snapshot())
 
 
+@pytest.mark.skipif(IMPLEMENTATION != "pure", reason="meddles with the clean-up of the pure store")
 class TestMeanwhile:
     """Clean-up copies things; what others do meanwhile may not be lost."""
 
@@ -329,11 +339,11 @@ class TestEviction:
             if n % 2:
                 victim = store._evict_one(kept)
                 assert victim is not None
-                assert victim is not kept
+                assert victim != kept
         for _ in range(50):
-            assert store._evict_one(kept) is not kept
+            assert store._evict_one(kept) != kept
         assert store._evict_one(kept) is None
-        assert store._evict_one() is kept
+        assert store._evict_one() == kept
         store._check()
 
 

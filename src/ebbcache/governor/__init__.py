@@ -10,9 +10,10 @@ from contextlib import AbstractContextManager
 from types import EllipsisType
 
 from ebbcache import engine, shrinkers
-from ebbcache.governor.deciding import Allowance, Governor
+from ebbcache.governor.deciding import Governor
 from ebbcache.governor.watcher import Expiring, Watcher, install
 from ebbcache.memory import Memory
+from ebbcache.store import Allowance
 from ebbcache.units import parse_bytes
 
 __all__ = [

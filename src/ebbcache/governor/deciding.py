@@ -28,6 +28,7 @@ from ebbcache.clock import clock
 from ebbcache.governor import allocator
 from ebbcache.governor.account import MIB, Account, Marks
 from ebbcache.memory import Reading
+from ebbcache.store import Allowance
 from ebbcache.units import format_bytes
 
 log = logging.getLogger("ebbcache.governor")
@@ -66,15 +67,6 @@ class Malloc(Protocol):
     def trim(self) -> None:
         """Have malloc return what it can."""
         ...
-
-
-class Allowance:
-    """The bytes that inserts may still add before somebody must look; shared by all caches."""
-
-    __slots__ = ("left",)
-
-    def __init__(self) -> None:
-        self.left = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from types import CodeType, FunctionType
 from typing import Any
 
 
-class _Keywords:
+class Keywords:
     """Stands in a key between positions and keywords; a class, for it keeps its identity when pickled."""
 
 
@@ -182,14 +182,14 @@ def as_called(make: Callable[..., object], receiver: str | None = None) -> Call:
 
 def plain_key(*args: object, **kwargs: object) -> tuple[object, ...]:
     """Answer a key for arguments as they were written: positions, then keywords in their order."""
-    return (*args, _Keywords, *kwargs.items()) if kwargs else args
+    return (*args, Keywords, *kwargs.items()) if kwargs else args
 
 
 def typed_key(*args: object, **kwargs: object) -> tuple[object, ...]:
     """Answer `plain_key` together with each argument's type, so that 3 and 3.0 are different arguments."""
-    return (*plain_key(*args, **kwargs), _Keywords, *map(type, args), *map(type, kwargs.values()))
+    return (*plain_key(*args, **kwargs), Keywords, *map(type, args), *map(type, kwargs.values()))
 
 
 def hashkey(*args: object, **kwargs: object) -> tuple[object, ...]:
     """Answer `plain_key` with the keywords sorted: the key that cachetools' decorators use by default."""
-    return (*args, _Keywords, *sorted(kwargs.items())) if kwargs else args
+    return (*args, Keywords, *sorted(kwargs.items())) if kwargs else args

@@ -159,7 +159,13 @@ def _remember(func: Callable[..., Any], maxsize: int | None, typed: bool) -> Any
         """Say whether a call would be answered from the cache."""
         return key_of(*args, **kwargs) in memory
 
-    chosen = uncached if maxsize == 0 else of_builtin if isinstance(func, BuiltinFunctionType) else wrapper
+    chosen: Callable[..., Any]
+    if maxsize == 0:
+        chosen = uncached
+    elif isinstance(func, BuiltinFunctionType):
+        chosen = of_builtin
+    else:
+        chosen = wrapper
     made = administer(chosen, func, memory, maxsize, {"maxsize": maxsize, "typed": typed})
     made.cache_invalidate = cache_invalidate
     made.cache_contains = cache_contains

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from ebbcache.caches import Cache
 from ebbcache.memoize.invalidated import Invalidated
+from ebbcache.memoize.native import as_bound
 from ebbcache.memoize.options import Options, full_name
 from ebbcache.memoize.owners import ITSELF, Owners
 from ebbcache.memoize.protocols import CacheInfo
@@ -62,12 +63,18 @@ def wrap(func: Callable[..., Any], options: Options, *, method: bool = False) ->
         if outdated(key, began):
             cache.pop(key, None)
 
+    def keep_hashed(key: Any, _hash: int, value: Any, began: float) -> None:
+        keep(key, value, began)
+
     flights = Flights(keep)
     values |= {"func": func, "get": cache.get, "MISSING": MISSING}
+    wrapper: Callable[..., Any]
     if _is_async(func):
         wrapper = call.async_wrapper(share=flights.share, **values)
     else:
         wrapper = call.wrapper(keep=keep, clock=perf_counter, **values)
+        if not method and options.key is None and not options.typed:
+            wrapper = as_bound(wrapper, func, cache, keep_hashed, perf_counter)
 
     def cache_clear() -> None:
         """Drop every entry and start counting anew."""

@@ -33,6 +33,7 @@ _log = logging.getLogger("ebbcache.sizing")
 _registering = threading.Lock()
 _table = Table({})
 _yardstick: Callable[[object], int] | None = None
+_watchers: list[Callable[[bool], object]] = []
 
 
 def sizeof(obj: object, *, exact: bool = False, budget: int = BUDGET) -> int:
@@ -123,6 +124,7 @@ def register_sizer(cls: Any, sizer: Any = None) -> Any:
         global _table
         with _registering:
             _table = _table.with_sizer(cls, cast(Sizer, sizer))
+            _tell()
         return sizer
 
     return register if sizer is None else register(sizer)
@@ -144,6 +146,7 @@ def use(sizer: Literal["ebbcache", "pympler"]) -> None:
     global _yardstick
     if sizer == "ebbcache":
         _yardstick = None
+        _tell()
         return
     if sizer != "pympler":
         raise ValueError(f"sizer must be 'ebbcache' or 'pympler', got {sizer!r}")
@@ -164,3 +167,21 @@ def use(sizer: Literal["ebbcache", "pympler"]) -> None:
             return Walk(_table, None).weigh(obj)
 
     _yardstick = measure
+    _tell()
+
+
+def watch_leaves(hear: Callable[[bool], object]) -> None:
+    """Call `hear(plain)` now and at every change: do exact str, bytes, numbers and None weigh their block?
+
+    They do until somebody registers a sizer for one of these types or lets pympler measure. Whoever
+    measures them without asking `sizeof` needs to know.
+    """
+    with _registering:
+        _watchers.append(hear)
+        _tell()
+
+
+def _tell() -> None:
+    plain = _yardstick is None and _table.is_plain()
+    for hear in _watchers:
+        hear(plain)

@@ -208,6 +208,10 @@ class Table:
         """Return a new table in which `sizer` also serves `cls` and its subclasses."""
         return Table({**self._sizers, id(cls): (cls, sizer)})
 
+    def is_plain(self) -> bool:
+        """Tell if nobody registered a sizer for a type whose objects are one block or nothing."""
+        return all(self._sizer(cls) is None for cls in (*_LEAVES, bool, types.NoneType))
+
     def kind(self, obj: object) -> Kind:
         """Return the kind of `obj`."""
         cls = class_of(obj)

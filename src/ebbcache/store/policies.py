@@ -37,6 +37,7 @@ class LRUStore(Store[K, V]):
     __slots__ = ("_touch",)
 
     policy = "lru"
+    overhead = 390
     _touch: Callable[[int], None]
 
     def __init__(self, *args: Any) -> None:
@@ -145,6 +146,7 @@ class LFUStore(Store[K, V]):
     __slots__ = ("_age_at", "_ranks")
 
     policy = "lfu"
+    overhead = 413
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -233,6 +235,7 @@ class DensityStore(Store[K, V]):
     __slots__ = ("_pool",)
 
     policy = "density"
+    overhead = 341
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)

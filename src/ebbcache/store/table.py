@@ -30,6 +30,7 @@ from typing import Any, ClassVar, TypeVar, cast, overload
 from ebbcache.clock import clock
 from ebbcache.store.entry import Entry, K, V
 from ebbcache.store.heap import LazyHeap, moment
+from ebbcache.store.numbers import Allowance, Counts
 
 T = TypeVar("T")
 
@@ -57,6 +58,7 @@ class Table(MutableMapping[K, V]):
         "_version",
         "_weight",
         "hits",
+        "listener",
         "misses",
         "nbytes",
         "timer",
@@ -64,6 +66,12 @@ class Table(MutableMapping[K, V]):
 
     policy: ClassVar[str]
     """The policy's name."""
+    overhead: ClassVar[int]
+    """Bytes spent on an entry beside its key and value (and deadline), on the mean."""
+    empty: ClassVar[int] = 1800
+    """Bytes of a cache without entries, about."""
+    dated: ClassVar[int] = 105
+    """Bytes spent on a deadline."""
     hits: int
     """Lookups that found a live entry."""
     misses: int
@@ -72,6 +80,8 @@ class Table(MutableMapping[K, V]):
     """Bytes held: the sum of the entries' sizes."""
     timer: Callable[[], Any]
     """Tells the time for deadlines."""
+    listener: Any
+    """Called with key, value and cause after an entry has left, or None."""
 
     _table: dict[int, Any]  # a key's hash -> its Entry, or a tuple of the entries that share the hash
     _entries: dict[int, Entry[K, V]]  # serial -> entry; LRUStore keeps it in order of use
@@ -97,6 +107,7 @@ class Table(MutableMapping[K, V]):
         self.nbytes = 0
         self.hits = 0
         self.misses = 0
+        self.listener = None
         self.timer = timer
         _remember(self)
 
@@ -169,13 +180,35 @@ class Table(MutableMapping[K, V]):
         return len(self._entries)
 
     def __setitem__(self, key: K, value: V) -> None:
-        raise NotImplementedError
+        self._insert(key, hash(key), value, None, None)
 
     def __delitem__(self, key: K) -> None:
+        entry = self._take(key, hash(key))
+        if entry is None:
+            raise KeyError(key)
+        self._gone([entry], "deleted", "user")
+
+    def _insert(self, key: K, h: int, value: V, ttl: Any, cost: float | None, absent: bool = False) -> V:
         raise NotImplementedError
 
-    def _gone(self, victims: list[Entry[K, V]], kind: str) -> None:
-        """Hear of entries that a lookup removed because they had expired. Nothing is held meanwhile."""
+    def _gone(self, victims: list[Entry[K, V]], kind: str, by: str = "ttl") -> None:
+        """Hear of entries that were removed. Nothing is held meanwhile."""
+
+    def _plain(
+        self,
+        simple: bool,
+        overhead: int,
+        maxsize: int | float | None,
+        maxbytes: int | None,
+        ttl: Any,
+        sizeof: Callable[[Any], int],
+        allowance: Allowance | None,
+        counts: Counts,
+    ) -> None:
+        """Be told what inserts need to know; if `simple`, nothing else needs to be asked for one.
+
+        The native store then makes them by itself. This one leaves all of it to the cache.
+        """
 
     def _seek(self, key: object, h: int) -> Entry[K, V] | None:
         """Return the live entry of `key`, whose hash is `h`. No hit is counted."""

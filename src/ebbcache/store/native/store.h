@@ -1,0 +1,426 @@
+/* What the files of the native store share: the shape of a store, and who offers what.
+ *
+ * Each file is one idea and opens by telling it: table.c (slab and index), entry.c (what callers see of an
+ * entry), expiry.c (deadlines), policies.c (who goes first), weigh.c (clock and bytes), core.c (the type that
+ * caches derive from), memo.c (the decorators' callable), module.c (the module and its state).
+ *
+ * One rule holds everywhere: a store never calls out while it is inconsistent. Calling out is hashing or
+ * comparing foreign keys, a timer, dropping a reference, and making an object that the collector tracks (3.11
+ * collects there and then). So every change first finds its place, then reserves memory, then changes the store
+ * without calling out, then lets go of what left it.
+ */
+#ifndef EBBCACHE_STORE_H
+#define EBBCACHE_STORE_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <structmember.h>
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#define NIL UINT32_MAX         /* no slot */
+#define FAIL (UINT32_MAX - 1)  /* no slot, and an exception is set */
+#define MOST_SLOTS (UINT32_MAX - 16)
+#define WIDE UINT32_MAX        /* a size that is in `wide` */
+#define LARGEST_SIZE (1LL << 52)
+
+#if defined(__GNUC__)
+#define LIKELY(x) __builtin_expect(!!(x), 1)
+#define UNLIKELY(x) __builtin_expect(!!(x), 0)
+#define PREFETCH(p) __builtin_prefetch(p)
+#else
+#define LIKELY(x) (x)
+#define UNLIKELY(x) (x)
+#define PREFETCH(p) ((void)0)
+#endif
+
+typedef enum { LRU, LFU, DENSITY } Policy;
+
+/* What every lookup touches: 32 bytes, two to a cache line. `key` is NULL in a vacant slot. */
+typedef struct {
+    PyObject *key;
+    PyObject *value;
+    uint32_t tag;   /* 32 mixed bits of the hash */
+    uint32_t size;  /* bytes, or WIDE */
+    union {
+        struct {
+            uint32_t prev, next;  /* LRU: the order of use; a vacant slot: `next` vacant one */
+        } order;
+        double hits;  /* LFU, DENSITY */
+    } as;
+} Slot;
+
+/* What a hit writes besides: 12 bytes. */
+#pragma pack(push, 4)
+typedef struct {
+    double stamp;
+    uint32_t hits;  /* LRU only; stays at its largest value */
+} Use;
+#pragma pack(pop)
+
+/* A deadline: the object that is compared, its place in order (NaN: none), and which link it came with. */
+typedef struct {
+    PyObject *deadline;  /* NULL: never */
+    double when;
+    uint64_t link;
+} Due;
+
+/* An item of a lazy heap, least (number, link) first. */
+typedef struct {
+    double number;
+    uint64_t link;
+    uint32_t slot;
+} Item;
+
+typedef struct {
+    Item *items;
+    size_t count, room;
+} Heap;
+
+/* A row: an entry outside of the slab, with references of its own. */
+typedef struct {
+    PyObject *key, *value, *deadline;
+    long long size;
+    double weight, cost, stamp, hits;
+    uint32_t tag, slot;
+} Row;
+
+typedef struct {
+    Row *rows;
+    size_t count, room;
+} Rows;
+
+typedef struct {
+    double density;
+    double hits;
+    uint32_t slot;
+} Candidate;
+
+#define POOL 8
+#define SAMPLE 32
+#define FRESH 16
+#define TALLY_SAMPLE 1024
+#define SATURATION 32.0
+#define YOUNGEST 1e-6
+#define UNTIMED 1e-3
+#define HALF_LIFE 10
+
+typedef struct {
+    PyObject_HEAD
+    long long left;
+} Allowance;
+
+typedef struct {
+    PyObject_HEAD
+    long long inserts, evictions, expirations, refused, listener_errors;
+} Counts;
+
+typedef struct {
+    PyTypeObject *core, *entry, *living, *allowance, *counts;
+    PyObject *clock;           /* ebbcache.clock.clock, whose slots are read in place */
+    Py_ssize_t now_at, timer_at;
+    PyObject *monotonic;       /* time.monotonic itself */
+    PyObject *moment;          /* ebbcache.store.heap.moment */
+    PyObject *s_missing, *s_gone, *s_insert, *s_policy, *s_expired, *s_deleted, *s_evicted, *s_user;
+    PyObject *long_sizeof, *str_sizeof;  /* what C cannot tell by itself */
+    int leaves;                /* the sizes of str, bytes, int and float are nobody else's business */
+} State;
+
+typedef struct {
+    PyObject_HEAD
+    State *st;  /* of the module that the type keeps alive */
+    Policy policy;
+
+    Slot *slots;
+    Use *uses;
+    double *costs;    /* NULL until a cost is given; NaN: not known */
+    double *weights;  /* NULL until a weight other than 1 is given */
+    Due *dues;        /* NULL until a deadline is given */
+    uint64_t *wide;   /* NULL until a size does not fit */
+    uint32_t *index;  /* slot numbers, NIL where empty */
+    unsigned shift;   /* the index has 2 ** (32 - shift) places */
+    uint32_t mask;
+    uint32_t room, used, live;  /* slots that there is memory for, were ever filled, are filled */
+    uint32_t head, tail, vacant;
+    uint64_t version;  /* rises whenever an entry is linked or unlinked */
+    uint64_t links;    /* deadlines linked so far */
+
+    long long nbytes, hits, misses;
+    double weight;
+    int fractional;    /* some weight is no integer */
+    double gain;
+    double cost_total;
+    long long cost_count;
+    uint64_t seed;
+    long long age_at;
+    Heap ranks;        /* LFU: (hits, slot) */
+    Heap due;          /* (when, link) */
+    int unordered;     /* some deadline has no place in the order */
+    int mortal;        /* a deadline was given once */
+    int collected;     /* some key or value may be part of a cycle */
+    Candidate pool[POOL];
+    int pooled;
+
+    PyObject *timer;
+    PyObject *listener;
+    /* What an insert needs to know to be made without Python; see core.c. */
+    int simple;
+    long long overhead, maxbytes; /* maxbytes -1: none */
+    double maxsize;               /* infinity: none */
+    double ttl;                   /* NaN: none */
+    PyObject *sizeof_;
+    Allowance *allowance;         /* NULL: not registered */
+    Counts *counts;
+    PyObject *weakrefs;
+} Core;
+
+/* ------------------------------------------------------------------------------------------- table.c */
+
+static inline uint32_t
+tag_of(Py_hash_t hash)
+{
+    return (uint32_t)(((uint64_t)hash * UINT64_C(0x9E3779B97F4A7C15)) >> 32);
+}
+
+uint32_t find_foreign(Core *, PyObject *key, uint32_t tag);
+int reserve(Core *);
+int need_costs(Core *), need_weights(Core *), need_dues(Core *), need_wide(Core *);
+uint32_t take_slot(Core *);
+void enter_index(Core *, uint32_t slot);
+void leave_index(Core *, uint32_t slot);
+void release_slot(Core *, uint32_t slot);
+void compact(Core *);
+void tighten(Core *);
+int is_linked(Core *, uint32_t slot, PyObject *key, PyObject *value);
+void detach(Core *, uint32_t slot, Row *into);
+void copy_row(Core *, uint32_t slot, Row *into);
+void row_clear(Row *);
+int rows_reserve(Rows *, size_t more);
+void rows_clear(Rows *);
+int table_traverse(Core *, visitproc, void *);
+void table_drain(Core *, Core *into);
+void table_free(Core *);
+int table_check(Core *);
+
+/* Whether so many slots are vacant that the living should move together. */
+static inline int
+is_sparse(Core *s)
+{
+    return 2 * (uint64_t)s->used > 3 * (uint64_t)s->live + 128;
+}
+
+static inline long long
+size_at(Core *s, uint32_t i)
+{
+    uint32_t size = s->slots[i].size;
+    return size == WIDE ? (long long)s->wide[i] : (long long)size;
+}
+
+static inline double
+hits_at(Core *s, uint32_t i)
+{
+    return s->policy == LRU ? (double)s->uses[i].hits : s->slots[i].as.hits;
+}
+
+static inline double
+weight_at(Core *s, uint32_t i)
+{
+    return s->weights == NULL ? 1.0 : s->weights[i];
+}
+
+static inline PyObject *
+deadline_at(Core *s, uint32_t i)
+{
+    return s->dues == NULL ? NULL : s->dues[i].deadline;
+}
+
+/* ------------------------------------------------------------------------------------------- weigh.c */
+
+double clock_slow(State *);
+int clock_tick(State *, int precise);
+int timer_now(Core *, double *now);
+long long weigh(Core *, PyObject *);
+
+static inline double
+clock_now(State *st)
+{
+    PyObject *now = *(PyObject **)((char *)st->clock + st->now_at);
+    return LIKELY(now != NULL && PyFloat_CheckExact(now)) ? PyFloat_AS_DOUBLE(now) : clock_slow(st);
+}
+
+/* ------------------------------------------------------------------------------------------ expiry.c */
+
+int heap_push(Heap *, double number, uint64_t link, uint32_t slot);
+int heap_reserve(Heap *);
+void heap_pop(Heap *);
+void heap_sink(Heap *, size_t at);
+void heap_make(Heap *);
+void heap_free(Heap *);
+int heap_check(Heap *);
+int moment_of(State *, PyObject *deadline, double *when);
+int is_late(Core *, PyObject *deadline, PyObject *now);
+int is_alive(Core *, PyObject *deadline);
+void due_rebuild(Core *);
+int expire(Core *, PyObject *now, Rows *into);
+int next_deadline(Core *, double *when);
+
+/* ---------------------------------------------------------------------------------------- policies.c */
+
+void order_append(Core *, uint32_t slot);
+void order_remove(Core *, uint32_t slot);
+void ranks_rebuild(Core *);
+void age(Core *);
+uint32_t victim(Core *, uint32_t keep);
+int evict(Core *, long long nbytes, long long leave, Rows *into);
+int tally(Core *, double now, PyObject *into);
+int ranked(Core *, Py_ssize_t n, int hottest, Rows *into);
+void pool_forget(Core *);
+uint32_t sample(Core *, uint32_t n, uint32_t *into);
+
+/* ------------------------------------------------------------------------------------------- entry.c */
+
+typedef struct {
+    PyObject_HEAD
+    Row row;
+} Entry;
+
+extern PyType_Spec entry_spec, living_spec;
+PyObject *entry_new(Core *, Row *);              /* takes over the row */
+PyObject *entries_new(Core *, Rows *);           /* a list; takes over the rows */
+PyObject *living_new(Core *, int keys);
+
+/* -------------------------------------------------------------------------------------------- core.c */
+
+extern PyType_Spec core_spec, allowance_spec, counts_spec;
+extern struct PyModuleDef store_module;
+int told_gone(Core *, Row *, PyObject *kind, PyObject *by);
+int seek(Core *, PyObject *key, uint32_t tag, uint32_t *slot);
+
+/* -------------------------------------------------------------------------------------------- memo.c */
+
+extern PyType_Spec memo_spec;
+int tuples_hash_alike(void);
+
+/* ----------------------------------------------------------------------------------- the hit, inline */
+
+/* Whether two keys are equal, if that takes no foreign code: 1 or 0; -1: ask them. */
+static inline int
+same_plainly(PyObject *a, PyObject *b)
+{
+    if (PyUnicode_CheckExact(a) && PyUnicode_CheckExact(b)) {
+        Py_ssize_t length = PyUnicode_GET_LENGTH(a);
+        if (length != PyUnicode_GET_LENGTH(b) || PyUnicode_KIND(a) != PyUnicode_KIND(b))
+            return 0;
+        return memcmp(PyUnicode_DATA(a), PyUnicode_DATA(b), (size_t)length * PyUnicode_KIND(a)) == 0;
+    }
+    if (PyLong_CheckExact(a) && PyLong_CheckExact(b)) {
+#if PY_VERSION_HEX >= 0x030C0000
+        if (PyUnstable_Long_IsCompact((PyLongObject *)a) && PyUnstable_Long_IsCompact((PyLongObject *)b))
+            return PyUnstable_Long_CompactValue((PyLongObject *)a) ==
+                   PyUnstable_Long_CompactValue((PyLongObject *)b);
+#else
+        Py_ssize_t size = Py_SIZE(a);
+        if (size != Py_SIZE(b))
+            return 0;
+        if (size < 0)
+            size = -size;
+        for (Py_ssize_t i = 0; i < size; i++)
+            if (((PyLongObject *)a)->ob_digit[i] != ((PyLongObject *)b)->ob_digit[i])
+                return 0;
+        return 1;
+#endif
+    }
+    return -1;
+}
+
+/* hash(key); for exact str and small exact int without a call. */
+static inline Py_hash_t
+hash_of(PyObject *key)
+{
+    if (PyUnicode_CheckExact(key)) {
+        Py_hash_t hash = ((PyASCIIObject *)key)->hash;
+        if (hash != -1)
+            return hash;
+    }
+    else if (PyLong_CheckExact(key)) {
+#if PY_VERSION_HEX >= 0x030C0000
+        if (PyUnstable_Long_IsCompact((PyLongObject *)key)) {
+            Py_hash_t value = PyUnstable_Long_CompactValue((PyLongObject *)key);
+            return value == -1 ? -2 : value;
+        }
+#else
+        Py_ssize_t size = Py_SIZE(key);
+        if (size == 1)
+            return (Py_hash_t)((PyLongObject *)key)->ob_digit[0];
+        if (size == 0)
+            return 0;
+        if (size == -1) {
+            Py_hash_t value = -(Py_hash_t)((PyLongObject *)key)->ob_digit[0];
+            return value == -1 ? -2 : value;
+        }
+#endif
+    }
+    return PyObject_Hash(key);
+}
+
+/* The slot of `key`, or NIL, or FAIL. The answer holds until the next call out. */
+static inline uint32_t
+find_tagged(Core *s, PyObject *key, uint32_t tag)
+{
+    if (UNLIKELY(s->live == 0))
+        return NIL;
+    const uint32_t *index = s->index;
+    const Slot *slots = s->slots;
+    uint32_t mask = s->mask;
+    for (uint32_t at = tag >> s->shift;; at = (at + 1) & mask) {
+        uint32_t i = index[at];
+        if (i == NIL)
+            return NIL;
+        const Slot *slot = &slots[i];
+        if (slot->tag != tag)
+            continue;
+        if (slot->key == key)
+            return i;
+        int same = same_plainly(slot->key, key);
+        if (same > 0)
+            return i;
+        if (UNLIKELY(same < 0))
+            return find_foreign(s, key, tag);
+    }
+}
+
+static inline uint32_t
+find(Core *s, PyObject *key, Py_hash_t hash)
+{
+    return find_tagged(s, key, tag_of(hash));
+}
+
+/* Count a hit on a slot. Calls nothing. */
+static inline void
+touch(Core *s, uint32_t i)
+{
+    Use *use = &s->uses[i];
+    use->stamp = clock_now(s->st);
+    s->hits++;
+    if (s->policy == LRU) {
+        use->hits += use->hits != UINT32_MAX;
+        if (s->tail != i) {
+            Slot *slots = s->slots;
+            uint32_t prev = slots[i].as.order.prev, next = slots[i].as.order.next;
+            if (prev == NIL)
+                s->head = next;
+            else
+                slots[prev].as.order.next = next;
+            slots[next].as.order.prev = prev;
+            slots[i].as.order.prev = s->tail;
+            slots[i].as.order.next = NIL;
+            slots[s->tail].as.order.next = i;
+            s->tail = i;
+        }
+    }
+    else
+        s->slots[i].as.hits += s->gain;
+}
+
+#endif

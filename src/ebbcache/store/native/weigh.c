@@ -1,0 +1,150 @@
+/* What an insert needs to know about the world: the time, and the bytes of what it is given.
+ *
+ * Both ask Python only where they must. The process's clock is ebbcache.clock.clock, whose slots are read and
+ * written in place; where its timer is time.monotonic itself, the kernel is asked without going through it. Exact
+ * str, bytes, int, float, complex, bool and None are weighed here, by the same blocks as sizing/chunks.py, unless
+ * somebody registered a sizer for one of them; everything else goes to `sizeof`.
+ * Bound: some 10 ns for both.
+ */
+#include "store.h"
+
+#ifndef _WIN32
+#include <time.h>
+#endif
+
+static PyObject **
+slot_of(State *st, Py_ssize_t offset)
+{
+    return (PyObject **)((char *)st->clock + offset);
+}
+
+/* `clock.now` where it is no float. */
+double
+clock_slow(State *st)
+{
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyObject *now = *slot_of(st, st->now_at);
+    double seconds = 0.0;
+    if (now != NULL && PyLong_CheckExact(now)) {
+        seconds = PyLong_AsDouble(now);
+        PyErr_Clear();
+    }
+    PyErr_Restore(type, value, traceback);
+    return seconds;
+}
+
+static int
+monotonic(double *seconds, int precise)
+{
+#if defined(CLOCK_MONOTONIC) && !defined(__APPLE__) && !defined(_WIN32)
+    struct timespec ts;
+#ifdef CLOCK_MONOTONIC_COARSE
+    clockid_t which = precise ? CLOCK_MONOTONIC : CLOCK_MONOTONIC_COARSE;
+#else
+    clockid_t which = CLOCK_MONOTONIC;
+    (void)precise;
+#endif
+    if (clock_gettime(which, &ts))
+        return 0;
+    *seconds = (double)((int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec) / 1e9;
+    return 1;
+#else
+    (void)seconds;
+    (void)precise;
+    return 0;
+#endif
+}
+
+/* clock.tick(). The coarse time of the kernel (4 ms) does where only the order of eviction under pressure could
+ * tell the difference. May call out. */
+int
+clock_tick(State *st, int precise)
+{
+    PyObject *timer = *slot_of(st, st->timer_at), *fresh;
+    double seconds;
+    if (timer == st->monotonic && monotonic(&seconds, precise)) {
+        PyObject *now = *slot_of(st, st->now_at);
+        if (now != NULL && PyFloat_CheckExact(now) && PyFloat_AS_DOUBLE(now) >= seconds)
+            return 0;
+        fresh = PyFloat_FromDouble(seconds);
+    }
+    else if (timer == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "timer");
+        return -1;
+    }
+    else {
+        Py_INCREF(timer);
+        fresh = PyObject_CallNoArgs(timer);
+        Py_DECREF(timer);
+    }
+    if (fresh == NULL)
+        return -1;
+    PyObject **now = slot_of(st, st->now_at);
+    Py_XSETREF(*now, fresh);
+    return 0;
+}
+
+/* What a store's own timer says, if that is time.monotonic; 0 if it must be asked. */
+int
+timer_now(Core *s, double *now)
+{
+    return s->timer == s->st->monotonic && monotonic(now, 1);
+}
+
+/* A block as pymalloc and glibc cut it (sizing/chunks.py). */
+static inline long long
+chunk(long long size)
+{
+    return size <= 512 ? (size + 15) & -16 : (size + 23) & -16;
+}
+
+static long long
+told_size(PyObject *sizeof_, PyObject *obj)
+{
+    PyObject *size = PyObject_CallOneArg(sizeof_, obj);
+    if (size == NULL)
+        return -1;
+    long long bytes = PyLong_AsLongLong(size);
+    Py_DECREF(size);
+    if (bytes < 0 && !PyErr_Occurred())
+        bytes = 0;
+    return bytes > LARGEST_SIZE ? LARGEST_SIZE : bytes;
+}
+
+/* The bytes of one object, or -1 with an exception. May call out. */
+long long
+weigh(Core *s, PyObject *obj)
+{
+    State *st = s->st;
+    PyTypeObject *type = Py_TYPE(obj);
+    if (obj == Py_None || type == &PyBool_Type)
+        return 0;
+    if (LIKELY(st->leaves)) {
+        if (type == &PyUnicode_Type) {
+            if (PyUnicode_IS_COMPACT_ASCII(obj))
+                return chunk((long long)sizeof(PyASCIIObject) + PyUnicode_GET_LENGTH(obj) + 1);
+            long long size = told_size(st->str_sizeof, obj);
+            return size < 0 ? -1 : chunk(size);
+        }
+        if (type == &PyBytes_Type)
+            return chunk((long long)offsetof(PyBytesObject, ob_sval) + 1 + PyBytes_GET_SIZE(obj));
+        if (type == &PyLong_Type) {
+            int overflow;
+            long long value = PyLong_AsLongLongAndOverflow(obj, &overflow);
+            if (overflow == 0) {
+                if (-5 <= value && value <= 256)
+                    return 0;
+                if (-(1LL << 60) < value && value < 1LL << 60)
+                    return 32; /* one or two digits of 30 bits */
+            }
+            long long size = told_size(st->long_sizeof, obj);
+            return size < 0 ? -1 : chunk(size);
+        }
+        if (type == &PyFloat_Type)
+            return chunk((long long)sizeof(PyFloatObject));
+        if (type == &PyComplex_Type)
+            return chunk((long long)sizeof(PyComplexObject));
+    }
+    return told_size(s->sizeof_, obj);
+}

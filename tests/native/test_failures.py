@@ -1,0 +1,351 @@
+"""What can go wrong inside: no memory for any one allocation, comparisons that meddle, leaks."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from ebbcache import governor
+from ebbcache.caches import Cache, DensityCache, LFUCache, LRUCache, TTLCache
+from ebbcache.memoize import cached, lru_cache
+
+native = pytest.importorskip("ebbcache.store._store")
+if not issubclass(LRUCache, native.Core):
+    pytest.skip(
+        "the pure store does the work: EBBCACHE_NATIVE=1 asks for the native one", allow_module_level=True
+    )
+testcapi = pytest.importorskip("_testcapi", reason="needs CPython's own test module")
+
+KINDS: dict[str, Callable[..., Cache[Any, Any]]] = {
+    "LRU": LRUCache,
+    "LFU": LFUCache,
+    "Density": DensityCache,
+    "TTL": lambda *args, **kwargs: TTLCache(*args, ttl=3600.0, **kwargs),
+}
+
+
+@pytest.fixture(autouse=True)
+def no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the governor's thread out: where starting one fails for lack of memory, CPython may hang."""
+    monkeypatch.setattr(governor, "watch_expiry", lambda cache: None)
+
+
+@pytest.fixture(params=KINDS)
+def make(request: pytest.FixtureRequest) -> Callable[..., Cache[Any, Any]]:
+    made = KINDS[request.param]
+    return lambda *args, **kwargs: made(*args, register=False, **kwargs)
+
+
+class Awkward:
+    """A key whose `==` is Python code and raises if it is told to."""
+
+    angry = False
+
+    def __init__(self, name: object) -> None:
+        self.name = name
+
+    def __hash__(self) -> int:
+        return hash(self.name) % 7
+
+    def __eq__(self, other: object) -> bool:
+        if Awkward.angry:
+            raise ArithmeticError("angry")
+        return isinstance(other, Awkward) and self.name == other.name
+
+
+def _set(cache: Any) -> None:
+    cache["new"] = "value"
+
+
+def _set_many(cache: Any) -> None:
+    for n in range(100):
+        cache[n + 1000] = n
+
+
+OPERATIONS: dict[str, Callable[[Any], object]] = {
+    "hit": lambda cache: cache.get(3),
+    "miss": lambda cache: cache.get(-3),
+    "missing": lambda cache: cache["nobody"],
+    "in": lambda cache: 3 in cache,
+    "set": _set,
+    "set many": _set_many,
+    "set more": lambda cache: cache.set("b", "c", ttl=60, cost=1.5),
+    "huge": lambda cache: cache.set("b", "c", ttl=None, cost=2),
+    "replace": lambda cache: cache.__setitem__(3, "other"),
+    "delete": lambda cache: cache.__delitem__(3),
+    "pop": lambda cache: cache.pop(4),
+    "popitem": lambda cache: cache.popitem(),
+    "setdefault": lambda cache: cache.setdefault("d", 1),
+    "clear": lambda cache: cache.clear(),
+    "shrink": lambda cache: cache.shrink(500),
+    "shrink much": lambda cache: cache.shrink(cache.nbytes - 300),
+    "shrink all": lambda cache: cache.shrink(cache.nbytes),
+    "items": lambda cache: list(cache.items()),
+    "keys": lambda cache: list(cache),
+    "ranks": lambda cache: (cache.coldest(3), cache.hottest(3)),
+    "tally": lambda cache: cache.tally(),
+    "copy": lambda cache: cache.copy(),
+    "resize": lambda cache: cache.resize(3),
+    "expire": lambda cache: cache.expire(),
+    "len": len,
+    "sample": lambda cache: cache._sample(5),
+    "foreign": lambda cache: cache.get(Awkward("y")),
+}
+
+
+@pytest.mark.parametrize("operation", OPERATIONS.values(), ids=list(OPERATIONS))
+def test_any_allocation_may_fail(make: Callable[..., Any], operation: Callable[[Any], object]) -> None:
+    for failing in range(200):
+        cache = make(150)
+        for n in range(60):
+            cache[n] = str(n)
+        cache[Awkward("x")] = 1
+        testcapi.set_nomemory(failing, failing + 1)
+        try:
+            operation(cache)
+        except (MemoryError, KeyError):
+            pass
+        finally:
+            testcapi.remove_mem_hooks()
+        cache._check()
+        cache["after"] = 1
+        assert cache["after"] == 1
+        cache._check()
+
+
+@pytest.mark.parametrize("make_function", [cached, lru_cache(maxsize=100)], ids=["cached", "lru_cache"])
+def test_any_allocation_of_a_call_may_fail(make_function: Any) -> None:
+    @make_function
+    def add(a: int, b: int = 5, c: float = 1.0) -> float:
+        return a + b + c
+
+    for failing in range(150):
+        add(failing, b=3)
+        testcapi.set_nomemory(failing % 75, failing % 75 + 1)
+        try:
+            add(failing, b=3)
+            add(-failing, c=2.0)
+        except MemoryError:
+            pass
+        finally:
+            testcapi.remove_mem_hooks()
+        add.cache._check()
+        assert add(failing, 3) == failing + 4
+
+
+@pytest.fixture
+def nothing_leaks() -> Iterator[None]:
+    yield
+    Awkward.angry = False
+
+
+@pytest.mark.usefixtures("nothing_leaks")
+@pytest.mark.parametrize("operation", OPERATIONS.values(), ids=list(OPERATIONS))
+def test_nothing_leaks(make: Callable[..., Any], operation: Callable[[Any], object]) -> None:
+    cache = make(150)
+    key, value, awkward = (object(), 7), [object()], Awkward("x")
+
+    def once(n: int) -> None:
+        cache[key] = value
+        cache[awkward] = value
+        for k in range(8):
+            cache[k] = value
+        Awkward.angry = bool(n % 2)
+        try:
+            operation(cache)
+        except (KeyError, ArithmeticError):
+            pass
+        Awkward.angry = False
+        cache.clear()
+        cache["stays"] = 1
+
+    for n in range(20):
+        once(n)
+    gc.collect()
+    before = [sys.getrefcount(each) for each in (key, value, awkward, type(cache), native.Entry, cache)]
+    blocks = sys.getallocatedblocks()
+    for n in range(200):
+        once(n)
+    gc.collect()
+    after = [sys.getrefcount(each) for each in (key, value, awkward, type(cache), native.Entry, cache)]
+    assert after == before
+    assert sys.getallocatedblocks() - blocks < 100
+
+
+def test_calls_do_not_leak() -> None:
+    argument, named = Awkward("a"), Awkward("b")
+
+    def inner(x: object, y: object = 1, *, z: object = named) -> object:
+        if x is None:
+            raise LookupError
+        return x
+
+    both = [cached(inner), lru_cache(inner)]
+
+    def once() -> None:
+        for f in both:
+            f(argument, y=named), f(argument, named), f(x=argument), f(argument)
+            for wrong in ({"w": 1}, {"x": 1, "y": 2, "q": 3}, {}):
+                with pytest.raises(TypeError):
+                    f(**wrong)
+            with pytest.raises(LookupError):
+                f(None)
+            with pytest.raises(TypeError):
+                f([])
+            f.cache_clear()
+
+    for _ in range(20):
+        once()
+    gc.collect()
+    before = [sys.getrefcount(each) for each in (argument, named, inner, *both)]
+    for _ in range(200):
+        once()
+    gc.collect()
+    assert [sys.getrefcount(each) for each in (argument, named, inner, *both)] == before
+
+
+def test_cycles_are_collected(make: Callable[..., Any]) -> None:
+    class Node:
+        pass
+
+    node = Node()
+    cache = make()
+    cache["node"] = node
+    node.cache = cache  # type: ignore[attr-defined]
+    gone = weakref.ref(node), weakref.ref(cache)
+    del node, cache
+    gc.collect()
+    assert [ref() for ref in gone] == [None, None]
+
+
+def test_a_decorated_function_in_a_cycle_is_collected() -> None:
+    def make() -> Any:
+        held: list[Any] = []
+        f = cached(lambda x: held)
+        held.append(f)
+        f(1)
+        return weakref.ref(f)
+
+    gone = make()
+    gc.collect()
+    assert gone() is None
+
+
+def test_comparisons_may_change_the_store_each_time(make: Callable[..., Any]) -> None:
+    cache = make()
+    count = 0
+
+    class Meddler:
+        def __init__(self, name: int) -> None:
+            self.name = name
+
+        def __hash__(self) -> int:
+            return 5
+
+        def __eq__(self, other: object) -> bool:
+            nonlocal count
+            count += 1
+            cache[f"other {count}"] = count
+            cache.pop(f"other {count - 3}", None)
+            return isinstance(other, Meddler) and self.name == other.name
+
+    for n in range(6):
+        cache[Meddler(n)] = n
+        cache._check()
+    for n in range(6):
+        assert cache[Meddler(n)] == n
+    assert Meddler(9) not in cache
+    assert count < 1000
+    cache._check()
+
+
+def test_comparisons_may_clear_the_store(make: Callable[..., Any]) -> None:
+    cache = make()
+
+    class Clearing:
+        def __hash__(self) -> int:
+            return 5
+
+        def __eq__(self, other: object) -> bool:
+            cache.clear()
+            return True
+
+    for operation in (
+        lambda: cache.get(Clearing()),
+        lambda: Clearing() in cache,
+        lambda: cache.pop(Clearing(), None),
+        lambda: cache.__setitem__(Clearing(), 1),
+        lambda: cache.setdefault(Clearing(), 1),
+    ):
+        cache.clear()
+        cache[Clearing()] = object()
+        cache["x"] = 2
+        operation()
+        cache._check()
+
+
+def test_an_odd_deadline_may_change_the_store() -> None:
+    cache: Any = TTLCache(ttl=10, timer=lambda: Moment(0), register=False)
+    busy: list[int] = []
+
+    class Moment:
+        def __init__(self, n: int) -> None:
+            self.n = n
+
+        def __add__(self, n: int) -> Moment:
+            return Moment(self.n + n)
+
+        def __sub__(self, other: Moment) -> int:
+            return self.n - other.n
+
+        def __lt__(self, other: Moment) -> bool:
+            if not busy:
+                busy.append(1)
+                cache.pop("b", None)
+                busy.clear()
+            return self.n < other.n
+
+    for _ in range(3):
+        cache["a"], cache["b"], cache["c"] = 1, 2, 3
+        assert cache.get("a") == 1
+        assert len(cache) == 2
+        assert cache.expire(Moment(11)) in ([("a", 1), ("c", 3)], [("c", 3), ("a", 1)])
+        cache._check()
+
+
+def test_a_large_store_gives_its_memory_back(make: Callable[..., Any]) -> None:
+    cache = make()
+    small = cache.__sizeof__()
+    for n in range(20_000):
+        cache[n] = None
+    large = cache.__sizeof__()
+    cache.shrink(cache.nbytes - cache.nbytes // 2000)
+    assert 0 < len(cache) <= 20
+    assert cache.__sizeof__() - small < (large - small) / 50
+    cache._check()
+
+
+def test_churn_leaves_nothing_behind(make: Callable[..., Any]) -> None:
+    cache = make(100)
+    for n in range(20_000):
+        cache.set(n, None, ttl=1e6 + n)
+        if n == 300:
+            early = cache.__sizeof__()
+    assert cache.__sizeof__() < 3 * early
+    cache._check()
+
+
+def test_the_stand_in_of_a_hash_finds_the_entry(make: Callable[..., Any]) -> None:
+    cache = make()
+    keys = [(n, str(n)) for n in range(100)] + [frozenset([n]) for n in range(100)]
+    for key in keys:
+        cache[key] = key
+    for entry in cache._snapshot():
+        found = cache._seek(entry.key, entry.hash)
+        assert found is not None
+        assert found == entry
