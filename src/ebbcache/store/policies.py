@@ -13,13 +13,15 @@ import heapq
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import Any, cast
+from typing import Any, TypeVar, cast, overload
 
 from ebbcache.clock import clock
 from ebbcache.store.density import densities, density_class
 from ebbcache.store.entry import Entry, K, V
 from ebbcache.store.heap import LazyHeap
 from ebbcache.store.reference import Store
+
+T = TypeVar("T")
 
 SAMPLE = 32
 """Entries that one victim of the density policy is chosen from, where nothing is known yet."""
@@ -70,6 +72,12 @@ class LRUStore(Store[K, V]):
             pass
         return entry.value
 
+    @overload
+    def get(self, key: K, /) -> V | None: ...
+    @overload
+    def get(self, key: K, /, default: V) -> V: ...
+    @overload
+    def get(self, key: K, /, default: T) -> V | T: ...
     def get(self, key: K, /, default: Any = None) -> Any:
         """Return the value for `key` (a hit), else `default` (a miss); `__missing__` is not asked. O(1)."""
         h = hash(key)
@@ -156,9 +164,6 @@ class LFUStore(Store[K, V]):
     def _announce(self, entry: Entry[K, V]) -> None:
         super()._announce(entry)
         self._ranks.push(entry.hits, entry.serial)
-
-    def _put(self, *args: Any, **kwargs: Any) -> tuple[Entry[K, V], Entry[K, V] | None]:
-        put = super()._put(*args, **kwargs)
         accesses = self.hits + self.misses
         left = self._age_at - accesses
         half_life = HALF_LIFE * len(self._entries)
@@ -166,7 +171,6 @@ class LFUStore(Store[K, V]):
             self._age_at = accesses + half_life
             if left <= 0 and accesses:
                 self._age()
-        return put
 
     def _tidy(self) -> None:
         super()._tidy()
