@@ -15,6 +15,7 @@ from ebbcache.clock import clock
 from ebbcache.governor.account import Marks
 from ebbcache.governor.deciding import Governor
 from ebbcache.memory import Reading
+from ebbcache.store import Allowance
 from ebbcache.units import parse_bytes
 
 __all__ = ["Machine", "machine", "pressure"]
@@ -120,16 +121,19 @@ def pressure(headroom: int | str, *, hard: bool = False) -> Generator[Machine, N
 @contextmanager
 def _stand_in(played: Machine) -> Generator[None, None, None]:
     watcher = governor.the_watcher
-    before = watcher.governor, watcher.played, clock.timer
+    stood, timer, was_played = watcher.governor, clock.timer, watcher.played
     watcher.played = True  # first of all, and taken back last: the thread never looks at what is played
     watcher.governor = played.governor
+    # A look that another thread is in the middle of may end later: what it grants is nobody's then.
+    stood.allowance = Allowance()
     clock.timer = lambda: played.time
     governor.allowance.left = 0
     clock.tick()
     try:
         yield
     finally:
-        watcher.governor, clock.timer = before[0], before[2]
+        watcher.governor, clock.timer = stood, timer
+        played.governor.allowance, stood.allowance = Allowance(), governor.allowance
         governor.allowance.left = 0
         clock.tick()
-        watcher.played = before[1]
+        watcher.played = was_played

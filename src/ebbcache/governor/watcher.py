@@ -105,8 +105,9 @@ class Watcher:
     def _run(self) -> None:
         while not self._stopping:
             try:
+                governor = self.governor  # read first: whoever plays says so before putting in another
                 if not self.played:
-                    self.governor.look()
+                    governor.look()
                 pause = self._sweep(self.governor.interval())
             except BaseException as error:
                 # Nothing may end the thread, not even what ends others (SystemExit, CancelledError) when a
