@@ -109,11 +109,24 @@ def describe(cls: type) -> str:
 class Kind:
     """What is known of one type."""
 
-    __slots__ = ("claim", "name", "read", "told", "view")
+    __slots__ = ("alone", "claim", "name", "native", "read", "told", "view")
 
-    def __init__(self, cls: type, read: Expand, *, view: bool = False, claim: Sizer | None = None) -> None:
+    def __init__(
+        self,
+        cls: type,
+        read: Expand,
+        *,
+        view: bool = False,
+        alone: bool = False,
+        claim: Sizer | None = None,
+        native: tuple[Any, ...] | None = None,
+    ) -> None:
         self.name = describe(cls)
         self.read = read
+        self.native = native
+        """Which reader in C does the same as `read`, if any: its name, and what it needs."""
+        self.alone = alone
+        """Charged only if nobody but the value refers to it: no slack for variables."""
         self.view = view
         """Looks into memory that others own, which is charged to it only if nobody else holds it."""
         self.claim = claim
@@ -166,7 +179,7 @@ def _nothing(obj: object, cap: float) -> Expanded:
 class Table:
     """The kinds of all types met so far, under one set of registered sizers (which never changes)."""
 
-    __slots__ = ("_charged", "_kinds", "_shared", "_sizers", "_watches", "free", "leaves")
+    __slots__ = ("_charged", "_kinds", "_shared", "_sizers", "_watches", "alone", "free", "leaves")
 
     def __init__(self, sizers: dict[int, tuple[type, Sizer]]) -> None:
         self._sizers = sizers
@@ -176,6 +189,8 @@ class Table:
         """Ids of types whose objects are one block, `sys.getsizeof` bytes large, with no references."""
         self.free = {id(cls) for cls in _FREE if self._sizer(cls) is None}
         """Ids of types whose objects count nothing."""
+        self.alone: set[int] = set()
+        """Ids of types whose objects count only if nobody outside the value refers to them."""
 
         self._shared: dict[int, tuple[int, float]] = {}
         self._charged: dict[int, tuple[int, int]] = {}
@@ -228,6 +243,7 @@ class Table:
         self._kinds.pop(key, None)
         self._watches.pop(key, None)
         self.free.discard(key)
+        self.alone.discard(key)
         self.leaves.discard(key)
 
     def _sizer(self, cls: type) -> Sizer | None:
@@ -244,10 +260,13 @@ class Table:
         if sizer is not None:
             kind.read = _asked(sizer, kind.read, kind.complain)
             kind.claim = None
+            kind.native = None
         elif kind.read is _nothing:
             self.free.add(id(cls))
         elif kind.read is read_leaf:
             self.leaves.add(id(cls))
+        if kind.alone:
+            self.alone.add(id(cls))
         return kind
 
 
@@ -255,9 +274,9 @@ def _measured(cls: type) -> Kind:
     """Return the kind of `cls` as far as we can tell by ourselves."""
     line = mro(cls)
     if any(base is free for base in line for free in _FREE):
-        return Kind(cls, _nothing)
+        return Kind(cls, _nothing, native=("nothing",))
     if id(cls) in _EXACT:
-        return Kind(cls, _EXACT[id(cls)])
+        return Kind(cls, _EXACT[id(cls)], native=(_EXACT[id(cls)].__name__,))
     for base in line:
         reader = _FOREIGN.get((_module(base), _qualname(base)))
         if reader is not None:
@@ -265,17 +284,18 @@ def _measured(cls: type) -> Kind:
     measure, claim = _sizeofs(line)
     for base in line:
         if id(base) in _BASES:
-            return Kind(cls, _BASES[id(base)], claim=claim)
+            return Kind(cls, _BASES[id(base)], claim=claim, native=(_BASES[id(base)].__name__,))
     if measure is object.__sizeof__:
         read = reader_of_instances(cls)
         if read is not None:
-            return Kind(cls, read, claim=claim)
+            return Kind(cls, read, claim=claim, native=("instances",))
     view = id(cls) in _VIEWS
     nbytes = None if view else _field(line, "nbytes")
     one_block = not (itemsize(cls) or flags(cls) & (HAVE_GC | HEAP_TYPE))
     if one_block and measure is object.__sizeof__ and nbytes is None:
-        return Kind(cls, read_leaf)
-    return Kind(cls, reader_of_others(cls, measure, nbytes), view=view, claim=claim)
+        return Kind(cls, read_leaf, native=("read_leaf",))
+    native = ("others", None if measure is object.__sizeof__ else measure, nbytes)
+    return Kind(cls, reader_of_others(cls, measure, nbytes), view=view, claim=claim, native=native)
 
 
 def _field(line: tuple[type, ...], name: str) -> Sizer | None:

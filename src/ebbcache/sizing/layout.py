@@ -25,7 +25,7 @@ from .chunks import chunk, malloc_chunk
 
 Sizer: TypeAlias = Callable[[Any], int]
 Expanded: TypeAlias = tuple[int, list[Any], float]
-"""An object's own bytes, the objects it refers to, and how many each of those stands for."""
+"""An object's own bytes, the objects (or `Part`s) it refers to, and how many each of those stands for."""
 Expand: TypeAlias = Callable[[Any, float], Expanded]
 """``(obj, cap)``: how to read objects of one type, with at most about `cap` of what they refer to."""
 
@@ -53,6 +53,22 @@ HAVE_GC: Final = 1 << 14
 _INLINE_VALUES: Final = 1 << 2 if sys.version_info >= (3, 13) else 0
 _MANAGED_DICT: Final = 1 << 4
 _MANAGED_WEAKREF: Final = 1 << 3
+
+
+class Part:
+    """Memory that is no Python object: a storage, an Arrow buffer, a parsed document. A reader may name it.
+
+    `key` tells it from other parts (its address, say), `nbytes` is what it takes, `references` how many
+    owners it has in all. 0 means that nobody knows: then who is walked first is charged with it.
+    """
+
+    __slots__ = ("key", "nbytes", "references")
+
+    def __init__(self, key: int, nbytes: int, references: int = 0) -> None:
+        self.key = key
+        self.nbytes = nbytes
+        self.references = references
+
 
 _GC_HEADER: Final = sys.getsizeof([]) - [].__sizeof__()
 _EMPTY: Final = 24 if sys.version_info < (3, 12) else 16  # an instance without slots; 3.11 adds a weakref

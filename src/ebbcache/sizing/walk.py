@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from .chunks import ROUNDED, SMALL, chunk
 from .kinds import Kind, Table
-from .layout import Expanded, class_of, fixed, number_of_bytes, scatter, thinned
+from .layout import Expanded, Part, class_of, fixed, number_of_bytes, scatter, thinned
 
 SLACK: Final = 2
 """References from outside that a part of a value may have and still be charged to it.
@@ -65,6 +65,19 @@ class Top:
     def references(self) -> int:
         """Return how many references there are to the object, this one not counted."""
         return getrefcount(self.obj) - _AT_TOP
+
+
+class _PartTop(Top):
+    """A part that is no object: it refers to nothing, and its owner says how many hold it."""
+
+    __slots__ = ()
+
+    def __init__(self, part: Part) -> None:
+        super().__init__(part, 0)
+        self.nbytes = float(part.nbytes)
+
+    def references(self) -> int:
+        return self.obj.references or self.seen
 
 
 def _references_in_loop() -> int:
@@ -114,9 +127,13 @@ def _leaves_only(kids: list[Any], leaves: set[int]) -> int:
 
 
 class Walk:
-    """One walk over one value. `budget` is the number of objects to look at, None: all."""
+    """One walk over one value. `budget` is the number of objects to look at, None: all.
 
-    def __init__(self, table: Table, budget: int | None) -> None:
+    `evicted` says that the value is about to go: no variable of a caller holds parts of it, and what was
+    charged to which value is not to be changed any more.
+    """
+
+    def __init__(self, table: Table, budget: int | None, *, evicted: bool = False) -> None:
         limit = sys.maxsize if budget is None else budget
         self._table = table
         self._left: float = limit
@@ -125,6 +142,9 @@ class Walk:
         self._tops: dict[int, Top] = {}
         self._queue: list[Top] = []
         self._sampled = False
+        self._evicted = evicted
+        self._slack = 0 if evicted else SLACK
+        self._leaf_slack = 0 if evicted else LEAF_SLACK
 
     def weigh(self, root: object) -> int:
         """Return the bytes that would be freed with `root`."""
@@ -133,17 +153,19 @@ class Walk:
         top.nbytes = self._tree(top, 1)
         if self._queue:
             self._settle()
-        elif not top.common:
+        elif not top.common and not top.uses:
             return round(top.nbytes)
         return round(self._sum(top))
 
     def _refer(self, user: Top, obj: Any, weight: float, slack: int) -> None:
         """Note a reference from the tree of `user`."""
-        key = id(obj)
+        part = class_of(obj) is Part
+        key = ~obj.key if part else id(obj)
         top = self._tops.get(key)
         if top is None:
-            top = self._tops[key] = Top(obj, slack)
-            self._queue.append(top)
+            top = self._tops[key] = _PartTop(obj) if part else Top(obj, slack)
+            if not part:
+                self._queue.append(top)
         top.count += weight
         top.seen += 1
         if not (user.uses and user.uses[-1] == key):
@@ -157,6 +179,8 @@ class Walk:
         kind_of = self._table.kind
         free = self._table.free
         leaves = self._table.leaves
+        alone = self._table.alone
+        slack = self._slack
         total = 0.0
         level: list[tuple[list[Any], float]] = [([top.obj], 1.0)]
         while level:
@@ -165,7 +189,7 @@ class Walk:
                 for obj in batch:
                     kind = kind_of(obj)
                     if kind.claim is not None and obj is not top.obj:
-                        self._refer(top, obj, weight * scale, SLACK)
+                        self._refer(top, obj, weight * scale, slack)
                         continue
                     left = self._left
                     try:
@@ -205,7 +229,7 @@ class Walk:
                         elif getrefcount(kid) == _IN_LOOP:
                             inner.append(kid)
                         else:
-                            self._refer(top, kid, heavy * scale, SLACK)
+                            self._refer(top, kid, heavy * scale, 0 if key in alone else slack)
                     total += size * heavy
                     if inner:
                         below.append((inner, heavy))
@@ -350,11 +374,13 @@ class Walk:
         tops = [top for top in self._tops.values() if top is not root]
         shared = [top for top in tops if self._outside(top) > 0]
         for top in shared:
-            if top.nbytes is not None:  # in vain: do not try that again with every value that refers to it
+            if (
+                top.nbytes is not None and not self._evicted
+            ):  # in vain: do not try that again with every value that refers to it
                 self._table.note(top.obj, shared=self._outside(top))
         self._keep(root, shared)
         total = self._total(root, tops)
-        if total >= _LARGE:
+        if total >= _LARGE and not self._evicted:
             # A large part that the slack has us charge may still be one that every value refers to. If each
             # of them were charged with it none might get into a cache, so only the first one is.
             charged = [top for top in tops if not top.kept and top.references() > top.count]
@@ -398,7 +424,7 @@ class Walk:
         total = 0.0
         for key, count in seen.items():
             references = getrefcount(found[key]) - count - _IN_FOUND
-            share = 1.0 if references - count <= LEAF_SLACK else count / references
+            share = 1.0 if references - count <= self._leaf_slack else count / references
             if self._sampled:
                 share = max(share, weights[key] / references)
             total += chunk(getsizeof(found[key])) * share
