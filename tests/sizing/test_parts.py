@@ -71,8 +71,6 @@ def test_a_value_that_cost_little_is_looked_at_less() -> None:
     looks = 0
     assert weigh(value, 1e-9) == pytest.approx(whole, rel=0.05)
     assert looks <= 2000 + 64
-    looks = 0
     for unknown in (0.0, -1.0, float("nan")):
-        assert weigh(value, unknown) == whole
-    assert looks == 3 * 4000
+        assert weigh(value, unknown) == sizeof(value)
     assert weigh("text", 0.5) == sizing.python_sizeof("text")
