@@ -1,0 +1,1 @@
+"""Benchmarks of ebbcache beside everything that one would pick instead: `python -m benchmarks`."""
