@@ -26,7 +26,7 @@ from ebbcache.engine import current_pass
 from ebbcache.shrinkers import Shrinker, register_shrinker
 from ebbcache.sizing import register_sizer
 from ebbcache.sizing import sizeof as measured
-from ebbcache.store import Counts, Entry, trust_leaves
+from ebbcache.store import Entry, trust_leaves
 from ebbcache.store.entry import K, V
 from ebbcache.store.heap import moment
 from ebbcache.units import parse_bytes
@@ -120,7 +120,7 @@ class Cache(MappingStore[K, V]):
         """Do what a new cache does once its settings are in place, be it made, copied or unpickled."""
         self.name = self._named or f"{type(self).__name__}-{next(Cache._numbers)}"
         self._weighs = "getsizeof" in vars(self) or type(self).getsizeof is not Cache.getsizeof
-        self._counts = Counts()
+        self._counts = self._counters()
         self._told: set[str] = set()
         self._deadlines: _Deadlines | None = None
         self._handle: Shrinker | None = None

@@ -1,5 +1,8 @@
 """A store as a mapping: everything a dict does, in terms of a store's lookups and commits.
 
+The store itself comes in beside it: a cache class names its policy's store as the second base, so caches on
+either implementation can live in one process.
+
 Each operation asks for a key's hash once, and hands what it removed to `_gone` when the store is consistent
 again. Where a subclass brings its own ``__getitem__`` or ``__setitem__``, the methods built on them honour
 it, as cachetools' do. Bounds are the store's: O(1) for what concerns one key, O(n) for iteration and
@@ -11,12 +14,17 @@ from __future__ import annotations
 import reprlib
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from ebbcache._views import CacheItems, CacheKeys, CacheValues
 from ebbcache.clock import clock
-from ebbcache.store import Entry, Store
 from ebbcache.store.entry import K, V
+
+if TYPE_CHECKING:
+    from ebbcache.store import Entry
+    from ebbcache.store import Store as _Base
+else:
+    from collections.abc import MutableMapping as _Base
 
 T = TypeVar("T")
 
@@ -25,7 +33,7 @@ VOLATILE = frozenset({"name", "_weighs", "_counts", "_told", "_deadlines", "_han
 """A cache's attributes that a copy makes anew; all others, a subclass's too, are settings."""
 
 
-class MappingStore(Store[K, V]):
+class MappingStore(_Base[K, V]):
     """The dict-like surface; a subclass says how to insert, copy and report."""
 
     _own_getitem = False

@@ -80,21 +80,8 @@ class DensityCache(Cache[K, V], DensityStore[K, V]):
     """
 
 
-class TTLCache(Cache[K, V], LRUStore[K, V]):
-    """An LRU cache whose entries live for `ttl` units of `timer` after they were set.
-
-    Expired entries are never returned nor counted, are freed in the background, and go first when room is
-    needed. `timer()` gives the time, by default in seconds; it and `ttl` may be of any types that add and
-    compare, such as `datetime.datetime.now` and a timedelta. For the other arguments see `Cache`.
-
-    >>> time = 0
-    >>> cache = TTLCache(ttl=60, timer=lambda: time)
-    >>> cache["a"] = 1
-    >>> cache.set("b", 2, ttl=600)
-    >>> time = 60
-    >>> cache
-    TTLCache({'b': 2})
-    """
+class Timed(Cache[K, V]):
+    """The arguments and the ttl of a `TTLCache`, whichever store it is on."""
 
     def __init__(
         self,
@@ -131,3 +118,20 @@ class TTLCache(Cache[K, V], LRUStore[K, V]):
     def ttl(self) -> Any:
         """How long an entry lives where `set` does not say otherwise, in the timer's units."""
         return self._ttl
+
+
+class TTLCache(Timed[K, V], LRUStore[K, V]):
+    """An LRU cache whose entries live for `ttl` units of `timer` after they were set.
+
+    Expired entries are never returned nor counted, are freed in the background, and go first when room is
+    needed. `timer()` gives the time, by default in seconds; it and `ttl` may be of any types that add and
+    compare, such as `datetime.datetime.now` and a timedelta. For the other arguments see `Cache`.
+
+    >>> time = 0
+    >>> cache = TTLCache(ttl=60, timer=lambda: time)
+    >>> cache["a"] = 1
+    >>> cache.set("b", 2, ttl=600)
+    >>> time = 60
+    >>> cache
+    TTLCache({'b': 2})
+    """

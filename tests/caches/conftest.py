@@ -1,4 +1,8 @@
-"""All caches under one roof: a test that takes `kind` runs for every policy and store implementation."""
+"""All caches under one roof.
+
+A test that takes `kind` runs for every policy on every implementation of the store, one that takes `caches`
+(the classes by their names) for every implementation; both say which in their ids.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from both_stores import IMPLEMENTATIONS
 
 from ebbcache import governor
-from ebbcache.caches import Cache, DensityCache, LFUCache, LRUCache, TTLCache
+from ebbcache.caches import Cache
 from ebbcache.clock import clock
-from ebbcache.store import IMPLEMENTATION
 
 
 class Timer:
@@ -34,6 +38,7 @@ class Kind:
     """One cache class, and how to make it without naming the arguments that only it needs."""
 
     cls: type[Cache[Any, Any]]
+    store: str
     required: dict[str, Any]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Cache[Any, Any]:
@@ -43,20 +48,24 @@ class Kind:
         return self.cls(**self.required, **kwargs)
 
     def subclass(self, **namespace: Any) -> Kind:
-        return Kind(type(f"My{self.cls.__name__}", (self.cls,), namespace), self.required)
+        return Kind(type(f"My{self.cls.__name__}", (self.cls,), namespace), self.store, self.required)
 
 
 KINDS = {
-    "LRU": Kind(LRUCache, {}),
-    "LFU": Kind(LFUCache, {}),
-    "TTL": Kind(TTLCache, {"ttl": 3600.0}),
-    "Density": Kind(DensityCache, {}),
+    f"{name}-{policy}": Kind(getattr(caches, f"{policy}Cache"), name, required)
+    for name, caches in IMPLEMENTATIONS.items()
+    for policy, required in {"LRU": {}, "LFU": {}, "TTL": {"ttl": 3600.0}, "Density": {}}.items()
 }
 
 
-@pytest.fixture(params=[pytest.param(kind, id=f"{IMPLEMENTATION}-{name}") for name, kind in KINDS.items()])
+@pytest.fixture(params=KINDS)
 def kind(request: pytest.FixtureRequest) -> Kind:
-    return request.param  # type: ignore[no-any-return]
+    return KINDS[request.param]
+
+
+@pytest.fixture(params=IMPLEMENTATIONS)
+def caches(request: pytest.FixtureRequest) -> Any:
+    return IMPLEMENTATIONS[request.param]
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ebbcache.caches import CacheStats, LRUCache
+from ebbcache.caches import CacheStats
 from ebbcache.shrinkers import registered
 
 
@@ -90,8 +90,8 @@ class TestCache:
         with pytest.raises(TypeError, match="unhashable"):
             hash(kind())
 
-    def test_fromkeys_and_repr(self) -> None:
-        cache = LRUCache.fromkeys("ab", 0)
+    def test_fromkeys_and_repr(self, caches: Any) -> None:
+        cache = caches.LRUCache.fromkeys("ab", 0)
         assert repr(cache) == "LRUCache({'a': 0, 'b': 0})"
 
     def test_getitem_asks_missing_and_get_does_not(self, kind: Any) -> None:
@@ -100,7 +100,7 @@ class TestCache:
                 self[key] = value = key * 2
                 return value
 
-        cache = type(kind)(Miss, kind.required)()
+        cache = type(kind)(Miss, kind.store, kind.required)()
         assert cache["ab"] == "abab"
         assert cache.get("ab") == "abab"
         assert cache.get("x") is None

@@ -9,8 +9,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ebbcache.caches import LRUCache, TTLCache
-
 pytestmark = pytest.mark.usefixtures("no_sweeps")
 
 KEYS = st.integers(-4, 12)
@@ -79,25 +77,25 @@ class TestSameAsCachetools:
     @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(steps=STEPS, maxsize=st.integers(0, 6))
     @pytest.mark.parametrize("getsizeof", [None, lambda value: value])
-    def test_lru(self, steps: list[Any], maxsize: int, getsizeof: Any) -> None:
+    def test_lru(self, caches: Any, steps: list[Any], maxsize: int, getsizeof: Any) -> None:
         theirs: Any = cachetools.LRUCache(maxsize, getsizeof)
-        ours: Any = LRUCache(maxsize, getsizeof, register=False)
+        ours: Any = caches.LRUCache(maxsize, getsizeof, register=False)
         _same(theirs, ours, _Timer(), [step for step in steps if step[0] != "wait"])
 
     @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(steps=STEPS, maxsize=st.integers(0, 6), ttl=st.integers(0, 9))
     @pytest.mark.parametrize("getsizeof", [None, lambda value: value])
-    def test_ttl(self, steps: list[Any], maxsize: int, ttl: int, getsizeof: Any) -> None:
+    def test_ttl(self, caches: Any, steps: list[Any], maxsize: int, ttl: int, getsizeof: Any) -> None:
         timer = _Timer()
         theirs: Any = cachetools.TTLCache(maxsize, ttl, timer, getsizeof)
-        ours: Any = TTLCache(maxsize, ttl, timer, getsizeof, register=False)
+        ours: Any = caches.TTLCache(maxsize, ttl, timer, getsizeof, register=False)
         _same(theirs, ours, timer, steps)
 
-    def test_attributes(self) -> None:
+    def test_attributes(self, caches: Any) -> None:
         for theirs, ours in [
-            (cachetools.LRUCache(3), LRUCache[Any, Any](3)),
-            (cachetools.LRUCache(3, getsizeof=len), LRUCache[Any, Any](3, getsizeof=len)),
-            (cachetools.TTLCache(3, 60), TTLCache[Any, Any](3, 60)),
+            (cachetools.LRUCache(3), caches.LRUCache(3)),
+            (cachetools.LRUCache(3, getsizeof=len), caches.LRUCache(3, getsizeof=len)),
+            (cachetools.TTLCache(3, 60), caches.TTLCache(3, 60)),
         ]:
             for cache in (theirs, ours):
                 cache["a"] = "abc"
@@ -107,10 +105,10 @@ class TestSameAsCachetools:
         assert ours.ttl == theirs.ttl
         assert ours.timer() == pytest.approx(theirs.timer(), abs=60)
 
-    def test_decorators_of_cachetools_take_our_caches(self) -> None:
+    def test_decorators_of_cachetools_take_our_caches(self, caches: Any) -> None:
         calls: list[int] = []
 
-        @cachetools.cached(LRUCache[Any, Any](2))
+        @cachetools.cached(caches.LRUCache(2))
         def double(n: int) -> int:
             calls.append(n)
             return 2 * n

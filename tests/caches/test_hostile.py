@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ebbcache.caches import Cause, TTLCache
+from ebbcache.caches import Cause
 from ebbcache.engine import reclaim
 
 
@@ -386,7 +386,7 @@ class TestSignals:
         assert cache.shrink(1000) == 50
 
 
-def test_a_timer_that_meddles(no_sweeps: None) -> None:
+def test_a_timer_that_meddles(caches: Any, no_sweeps: None) -> None:
     chance = random.Random(2)
     now, depth = 0.0, 0
 
@@ -401,9 +401,7 @@ def test_a_timer_that_meddles(no_sweeps: None) -> None:
                 depth -= 1
         return now
 
-    cache = TTLCache[int, object](
-        maxsize=6, ttl=3, timer=lambda: now, register=False, sizeof=lambda k, v: 10
-    )
+    cache = caches.TTLCache(maxsize=6, ttl=3, timer=lambda: now, register=False, sizeof=lambda k, v: 10)
     cache.timer = timer
     for _ in range(400):
         meddle(cache, chance)

@@ -7,9 +7,9 @@ from typing import Any
 from unittest import mock
 
 import pytest
+from both_stores import IMPLEMENTATIONS
 from test import mapping_tests
 
-from ebbcache.caches import DensityCache, LFUCache, LRUCache, TTLCache
 from ebbcache.clock import clock
 
 
@@ -55,20 +55,9 @@ def _filled(cls: Any, **required: Any) -> Any:
     return Filled
 
 
-class TestLRU(MappingTests):
-    type2test = _filled(LRUCache)
-
-
-class TestLFU(MappingTests):
-    type2test = _filled(LFUCache)
-
-
-class TestTTL(MappingTests):
-    type2test = _filled(TTLCache, ttl=3600)
-
-
-class TestDensity(MappingTests):
-    type2test = _filled(DensityCache)
-
-
+for name, caches in IMPLEMENTATIONS.items():
+    for policy, required in {"LRU": {}, "LFU": {}, "TTL": {"ttl": 3600}, "Density": {}}.items():
+        title = f"Test{policy}{name.title()}"
+        made = _filled(getattr(caches, f"{policy}Cache"), **required)
+        globals()[title] = type(title, (MappingTests,), {"type2test": made})
 del MappingTests

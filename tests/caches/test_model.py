@@ -11,10 +11,11 @@ from typing import Any
 
 import hypothesis.strategies as st
 import pytest
+from both_stores import IMPLEMENTATIONS
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from ebbcache.caches import Cache, Cause, DensityCache, LFUCache, LRUCache, TTLCache
+from ebbcache.caches import Cache, Cause
 
 pytestmark = pytest.mark.usefixtures("no_sweeps")
 
@@ -31,6 +32,7 @@ class Expected:
 
 class CacheMachine(RuleBasedStateMachine):
     cls: type[Cache[Any, Any]]
+    policy = ""
     ttl: float | None = None
 
     def __init__(self) -> None:
@@ -260,7 +262,7 @@ class CacheMachine(RuleBasedStateMachine):
 
 
 class LRUMachine(CacheMachine):
-    cls = LRUCache
+    policy = "LRU"
 
     def victims(self, keep: int | None) -> list[int]:
         return [key for key in self.model if key != keep][:1]
@@ -272,12 +274,12 @@ class LRUMachine(CacheMachine):
 
 
 class TTLMachine(LRUMachine):
-    cls = TTLCache
+    policy = "TTL"
     ttl = 5.0
 
 
 class LFUMachine(CacheMachine):
-    cls = LFUCache
+    policy = "LFU"
 
     def victims(self, keep: int | None) -> list[int]:
         entries = [entry for entry in self.order if entry.key != keep and entry.key in self.model]
@@ -295,7 +297,7 @@ class LFUMachine(CacheMachine):
 
 
 class DensityMachine(CacheMachine):
-    cls = DensityCache
+    policy = "Density"
 
     def victims(self, keep: int | None) -> list[int]:
         return [key for key in self.model if key != keep]
@@ -303,18 +305,10 @@ class DensityMachine(CacheMachine):
 
 FEW = settings(max_examples=40, stateful_step_count=40, deadline=None)
 
-
-class TestLRU(LRUMachine.TestCase):  # type: ignore[misc,name-defined]
-    settings = FEW
-
-
-class TestTTL(TTLMachine.TestCase):  # type: ignore[misc,name-defined]
-    settings = FEW
-
-
-class TestLFU(LFUMachine.TestCase):  # type: ignore[misc,name-defined]
-    settings = FEW
-
-
-class TestDensity(DensityMachine.TestCase):  # type: ignore[misc,name-defined]
-    settings = FEW
+for name, caches in IMPLEMENTATIONS.items():
+    for machine in (LRUMachine, TTLMachine, LFUMachine, DensityMachine):
+        title = f"{machine.policy}{name.title()}"
+        case: Any = type(title, (machine,), {"cls": getattr(caches, f"{machine.policy}Cache")}).TestCase
+        case.settings = FEW
+        globals()[f"Test{title}"] = case
+del case

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from ebbcache.caches import Cache, DensityCache, LFUCache, LRUCache
+from ebbcache.caches import Cache, LRUCache
 
 
 def ten(key: object, value: object) -> int:
@@ -17,8 +18,8 @@ def ten(key: object, value: object) -> int:
 class TestPolicies:
     """What tells the policies apart."""
 
-    def test_lru(self) -> None:
-        cache = LRUCache[str, int](maxsize=3, register=False)
+    def test_lru(self, caches: Any) -> None:
+        cache = caches.LRUCache(maxsize=3, register=False)
         cache.update(a=1, b=2, c=3)
         cache["a"], cache.get("b"), cache.setdefault("c", 0), cache["a"]
         assert list(cache) == ["b", "c", "a"]
@@ -27,8 +28,8 @@ class TestPolicies:
         cache["c"] = 5
         assert [cache.popitem()[0] for _ in range(3)] == ["a", "d", "c"]
 
-    def test_lfu_keeps_what_is_used_often(self) -> None:
-        cache = LFUCache[int, int](maxsize=10, register=False)
+    def test_lfu_keeps_what_is_used_often(self, caches: Any) -> None:
+        cache = caches.LFUCache(maxsize=10, register=False)
         for key in range(10):
             cache[key] = key
             for _ in range(key):
@@ -38,8 +39,8 @@ class TestPolicies:
         assert 0 not in cache
         assert 99 in cache
 
-    def test_lfu_forgets_old_fame(self) -> None:
-        cache = LFUCache[str, int](maxsize=3, register=False)
+    def test_lfu_forgets_old_fame(self, caches: Any) -> None:
+        cache = caches.LFUCache(maxsize=3, register=False)
         cache.update(star=0, b=0, c=0)
         for _ in range(1000):
             cache["star"]
@@ -55,8 +56,8 @@ class TestPolicies:
             cache._check()
             assert rounds < 200, "the star of old times is still there"
 
-    def test_lfu_counts_do_not_overflow(self) -> None:
-        cache = LFUCache[int, int](register=False)
+    def test_lfu_counts_do_not_overflow(self, caches: Any) -> None:
+        cache = caches.LFUCache(register=False)
         cache.update(dict.fromkeys(range(4), 0))
         cache._gain = 2.0**499
         for _ in range(10):
@@ -68,8 +69,10 @@ class TestPolicies:
         assert [key for key, _ in cache.coldest(2)] == [0, 1]
         assert all(entry.hits < 1e6 for entry in cache._snapshot())
 
-    def test_density_weighs_cost_bytes_hits_and_age(self, played_clock: Callable[[float], None]) -> None:
-        cache = DensityCache[str, int](register=False, sizeof=lambda key, value: value)
+    def test_density_weighs_cost_bytes_hits_and_age(
+        self, caches: Any, played_clock: Callable[[float], None]
+    ) -> None:
+        cache = caches.DensityCache(register=False, sizeof=lambda key, value: value)
         cache.set("large", 1000, cost=1.0)
         cache.set("small", 10, cost=1.0)
         cache.set("dear", 1000, cost=1000.0)
@@ -85,17 +88,17 @@ class TestPolicies:
         assert "used" not in cache
 
     def test_density_takes_the_mean_cost_where_none_is_known(
-        self, played_clock: Callable[[float], None]
+        self, caches: Any, played_clock: Callable[[float], None]
     ) -> None:
-        cache = DensityCache[str, int](register=False, sizeof=ten)
+        cache = caches.DensityCache(register=False, sizeof=ten)
         cache.set("cheap", 1, cost=1.0)
         cache.set("unknown", 1)
         cache.set("dear", 1, cost=9.0)
         played_clock(1.0)
         assert [key for key, _ in cache.coldest(3)] == ["cheap", "unknown", "dear"]
 
-    def test_density_hits_saturate(self, played_clock: Callable[[float], None]) -> None:
-        cache = DensityCache[str, int](register=False, sizeof=ten)
+    def test_density_hits_saturate(self, caches: Any, played_clock: Callable[[float], None]) -> None:
+        cache = caches.DensityCache(register=False, sizeof=ten)
         cache.update(famous=1, known=1)
         for _ in range(1000):
             cache["famous"]
@@ -107,9 +110,9 @@ class TestPolicies:
 
     @pytest.mark.parametrize("share", [0.03, 0.3, 0.9])
     def test_density_drops_the_least_dense(
-        self, share: float, played_clock: Callable[[float], None]
+        self, caches: Any, share: float, played_clock: Callable[[float], None]
     ) -> None:
-        cache = DensityCache[int, int](register=False, sizeof=ten)
+        cache = caches.DensityCache(register=False, sizeof=ten)
         for n in range(2000):
             cache.set(n, n, cost=2.0 ** (n * 40 / 2000))
         played_clock(1.0)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ebbcache import governor
-from ebbcache.caches import Cause, DensityCache, LFUCache, LRUCache, TTLCache
+from ebbcache.caches import Cause, TTLCache
 
 pytestmark = pytest.mark.usefixtures("no_sweeps")
 
@@ -19,8 +19,8 @@ class Value:
 
 
 @pytest.fixture
-def cache(timer: Any) -> TTLCache[Any, Any]:
-    return TTLCache(ttl=10, timer=timer, register=False)
+def cache(caches: Any, timer: Any) -> TTLCache[Any, Any]:
+    return caches.TTLCache(ttl=10, timer=timer, register=False)  # type: ignore[no-any-return]
 
 
 EVERY_WAY: dict[str, Callable[[TTLCache[Any, Any]], bool]] = {
@@ -59,7 +59,7 @@ def _found(look: Callable[[], Any]) -> bool:
 
 
 def _updated(cache: TTLCache[Any, Any]) -> dict[Any, Any]:
-    other = LRUCache[Any, Any](register=False)
+    other = type(cache)(ttl=10, register=False)
     other.update(cache)
     return dict(other)
 
@@ -67,10 +67,10 @@ def _updated(cache: TTLCache[Any, Any]) -> dict[Any, Any]:
 class TestExpired:
     @pytest.mark.parametrize("way", EVERY_WAY.values(), ids=EVERY_WAY.keys())
     @pytest.mark.parametrize("collide", [False, True], ids=["", "collide"])
-    def test_what_has_expired_is_never_seen(self, timer: Any, way: Any, collide: bool) -> None:
+    def test_what_has_expired_is_never_seen(self, caches: Any, timer: Any, way: Any, collide: bool) -> None:
         for after, there in [(9.99, True), (10.0, False), (11.0, False)]:
             timer.now = 1000.0
-            cache = TTLCache[Any, Any](ttl=10, timer=timer, register=False)
+            cache = caches.TTLCache(ttl=10, timer=timer, register=False)
             cache["a"] = 1
             timer.now += after
             if collide:
@@ -105,9 +105,9 @@ class TestExpired:
             meet()
             assert ref() is None
 
-    def test_it_is_a_miss_and_an_expiration(self, timer: Any) -> None:
+    def test_it_is_a_miss_and_an_expiration(self, caches: Any, timer: Any) -> None:
         heard: list[Any] = []
-        cache = TTLCache[str, int](
+        cache = caches.TTLCache(
             ttl=10, timer=timer, register=False, listener=lambda *what: heard.append(what)
         )
         cache["a"] = 1
@@ -117,9 +117,9 @@ class TestExpired:
         assert (stats.hits, stats.misses, stats.expirations, stats.entries) == (0, 1, 1, 0)
         assert heard == [("a", 1, Cause("expired", "ttl"))]
 
-    def test_setting_an_expired_key_replaces_nothing(self, timer: Any) -> None:
+    def test_setting_an_expired_key_replaces_nothing(self, caches: Any, timer: Any) -> None:
         heard: list[Any] = []
-        cache = TTLCache[str, int](
+        cache = caches.TTLCache(
             ttl=10, timer=timer, register=False, listener=lambda *what: heard.append(what[2].kind)
         )
         cache["a"] = 1
@@ -128,8 +128,8 @@ class TestExpired:
         assert heard == ["expired"]
         assert cache["a"] == 2
 
-    def test_it_goes_first_when_room_is_needed(self, timer: Any) -> None:
-        cache = TTLCache[Any, int](
+    def test_it_goes_first_when_room_is_needed(self, caches: Any, timer: Any) -> None:
+        cache = caches.TTLCache(
             maxsize=3, ttl=10, timer=timer, register=False, sizeof=lambda key, value: 10
         )
         cache["cold"] = 1
@@ -160,8 +160,8 @@ class TestExpired:
         timer.now += 9
         assert cache["a"] == 2
 
-    def test_a_ttl_of_zero_expires_at_once(self, timer: Any) -> None:
-        cache = TTLCache[str, int](ttl=0, timer=timer, register=False)
+    def test_a_ttl_of_zero_expires_at_once(self, caches: Any, timer: Any) -> None:
+        cache = caches.TTLCache(ttl=0, timer=timer, register=False)
         cache["a"] = 1
         assert "a" not in cache
         assert len(cache) == 0
@@ -181,9 +181,9 @@ class TestTimes:
         assert sorted(cache) == ["forever"]
         assert cache.ttl == 10
 
-    @pytest.mark.parametrize("cls", [LRUCache, LFUCache, DensityCache])
-    def test_other_caches_have_deadlines_too(self, cls: Any, timer: Any) -> None:
-        cache = cls(register=False)
+    @pytest.mark.parametrize("policy", ["LRU", "LFU", "Density"])
+    def test_other_caches_have_deadlines_too(self, caches: Any, policy: str, timer: Any) -> None:
+        cache = getattr(caches, f"{policy}Cache")(register=False)
         cache.timer = timer
         cache.set("a", 1, ttl=5)
         cache["b"] = 2
@@ -199,9 +199,9 @@ class TestTimes:
         timer.now += 100
         assert cache.expire() == [("b", 2)]
 
-    def test_datetimes(self) -> None:
+    def test_datetimes(self, caches: Any) -> None:
         now = datetime.datetime(2024, 2, 29, 12, tzinfo=datetime.UTC)
-        cache = TTLCache[int, int](
+        cache = caches.TTLCache(
             ttl=datetime.timedelta(hours=1), timer=lambda: now, maxsize=10, register=False
         )
         for n in range(5):
@@ -214,7 +214,7 @@ class TestTimes:
         assert not cache._unordered
         cache._check()
 
-    def test_timers_that_only_add_and_compare(self) -> None:
+    def test_timers_that_only_add_and_compare(self, caches: Any) -> None:
         class Version:
             def __init__(self, number: int) -> None:
                 self.number = number
@@ -226,7 +226,7 @@ class TestTimes:
                 return self.number < other.number
 
         now = Version(1)
-        cache = TTLCache[str, int](ttl=2, timer=lambda: now, maxsize=2, register=False)
+        cache = caches.TTLCache(ttl=2, timer=lambda: now, maxsize=2, register=False)
         cache["a"] = 1
         assert cache.seconds_to_expiry() == 1.0
         now = Version(2)
@@ -265,13 +265,13 @@ class TestTimes:
         assert dict(again) == {"b": 2}
         assert dict(cache) == {"a": 1, "b": 2}
 
-    def test_a_ttl_is_needed(self) -> None:
+    def test_a_ttl_is_needed(self, caches: Any) -> None:
         with pytest.raises(TypeError, match="needs a ttl"):
-            TTLCache(10)
+            caches.TTLCache(10)
         with pytest.raises(ValueError, match=r"ttl.*-1"):
-            TTLCache(10, -1)
+            caches.TTLCache(10, -1)
         with pytest.raises(TypeError, match="timer"):
-            TTLCache(10, 1, timer="now")  # type: ignore[arg-type]
+            caches.TTLCache(10, 1, timer="now")  # type: ignore[arg-type]
 
 
 class Later:
@@ -286,11 +286,11 @@ class Later:
 
 class TestGovernor:
     def test_the_governor_is_told_of_the_first_deadline(
-        self, timer: Any, monkeypatch: pytest.MonkeyPatch
+        self, caches: Any, timer: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         watched: list[Any] = []
         monkeypatch.setattr(governor, "watch_expiry", watched.append)
-        cache = LRUCache[str, int](register=False)
+        cache = caches.LRUCache(register=False)
         cache.timer = timer
         cache["a"] = 1
         assert watched == []
@@ -310,10 +310,12 @@ class TestGovernor:
         assert handle.seconds_to_expiry() is None
         handle.expire()
 
-    def test_a_copy_is_watched_as_well(self, timer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_copy_is_watched_as_well(
+        self, caches: Any, timer: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         watched: list[Any] = []
         monkeypatch.setattr(governor, "watch_expiry", watched.append)
-        cache = TTLCache[str, int](ttl=5, timer=Later(0.0), register=False)
+        cache = caches.TTLCache(ttl=5, timer=Later(0.0), register=False)
         cache["a"] = 1
         cache.copy(), pickle.loads(pickle.dumps(cache))
         assert len(watched) == 3

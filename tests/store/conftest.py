@@ -1,4 +1,4 @@
-"""All stores under one roof: a test that takes `make` runs for every policy and implementation."""
+"""All stores under one roof: a test that takes `make` runs for every policy on every implementation."""
 
 from __future__ import annotations
 
@@ -6,15 +6,32 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from both_stores import IMPLEMENTATIONS
 
-from ebbcache.store import IMPLEMENTATION, DensityStore, LFUStore, LRUStore, Store
+from ebbcache.store import Store
 
-STORES: dict[str, type[Store[Any, Any]]] = {"LRU": LRUStore, "LFU": LFUStore, "Density": DensityStore}
+POLICIES = ("LRU", "LFU", "Density")
+STORES: dict[str, type[Store[Any, Any]]] = {
+    f"{name}-{policy}": getattr(stores, f"{policy}Store")
+    for name, stores in IMPLEMENTATIONS.items()
+    for policy in POLICIES
+}
 
 
-@pytest.fixture(params=[pytest.param(cls, id=f"{IMPLEMENTATION}-{name}") for name, cls in STORES.items()])
+@pytest.fixture(params=STORES)
 def make(request: pytest.FixtureRequest) -> Callable[..., Store[Any, Any]]:
-    return request.param  # type: ignore[no-any-return]
+    return STORES[request.param]
+
+
+@pytest.fixture(params=[f"pure-{policy}" for policy in POLICIES])
+def make_pure(request: pytest.FixtureRequest) -> Callable[..., Any]:
+    """Make the stores whose inside a test looks into; tests/native looks into the others'."""
+    return STORES[request.param]
+
+
+@pytest.fixture(params=IMPLEMENTATIONS)
+def stores(request: pytest.FixtureRequest) -> Any:
+    return IMPLEMENTATIONS[request.param]
 
 
 class Key:

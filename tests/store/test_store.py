@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ebbcache.store import IMPLEMENTATION, Entry, LRUStore, Store
+from ebbcache.store import Entry, Store
 
 Make = Callable[..., Store[Any, Any]]
 
@@ -198,15 +198,12 @@ class TestWork:
         store._drain()
         assert (key.hashes, key.comparisons) == (0, 0)
 
-    @pytest.mark.skipif(
-        IMPLEMENTATION != "pure", reason="looks into the pure store; tests/native has its twin"
-    )
     def test_one_victim_touches_as_few_entries_in_a_large_store(
-        self, make: Make, monkeypatch: pytest.MonkeyPatch
+        self, make_pure: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         looked = {}
         for population in (200, 5000):
-            store = make()
+            store = make_pure()
             for n in range(population):
                 put(store, n)
             seen: list[int] = []
@@ -219,18 +216,15 @@ class TestWork:
                 def values(self) -> Any:
                     raise AssertionError("a walk over all entries")
 
-            if not isinstance(store, LRUStore):
+            if store.policy != "lru":
                 store._entries = Counting(store._entries)
             for _ in range(50):
                 assert store._evict_one() is not None
             looked[population] = len(seen)
         assert looked[5000] <= 2 * looked[200] + 50
 
-    @pytest.mark.skipif(
-        IMPLEMENTATION != "pure", reason="looks into the pure store; tests/native has its twin"
-    )
-    def test_churn_leaves_nothing_behind(self, make: Make) -> None:
-        store = make()
+    def test_churn_leaves_nothing_behind(self, make_pure: Any) -> None:
+        store = make_pure()
         for n in range(20_000):
             put(store, n, deadline=1e12 + n)
             if n >= 100:
@@ -240,11 +234,8 @@ class TestWork:
         assert len(store._table) == len(store._entries) == 100
         store._check()
 
-    @pytest.mark.skipif(
-        IMPLEMENTATION != "pure", reason="looks into the pure store; tests/native has its twin"
-    )
-    def test_a_store_that_shrank_gives_its_tables_back(self, make: Make) -> None:
-        store = make()
+    def test_a_store_that_shrank_gives_its_tables_back(self, make_pure: Any) -> None:
+        store = make_pure()
         for n in range(20_000):
             put(store, n, size=1)
         large = store._table.__sizeof__() + store._entries.__sizeof__() + store._slots.__sizeof__()
@@ -256,14 +247,13 @@ class TestWork:
         assert all(store.get(entry.key, self) is not self for entry in store._snapshot())
 
 
-@pytest.mark.skipif(IMPLEMENTATION != "pure", reason="meddles with the clean-up of the pure store")
 class TestMeanwhile:
     """Clean-up copies things; what others do meanwhile may not be lost."""
 
     @pytest.mark.parametrize("what", ["_tidy", "_tighten"])
     @pytest.mark.parametrize("meddle", ["put", "take", "drain"])
-    def test_nothing_is_lost(self, make: Make, what: str, meddle: str) -> None:
-        class Busy(make):  # type: ignore[misc,valid-type]
+    def test_nothing_is_lost(self, make_pure: Any, what: str, meddle: str) -> None:
+        class Busy(make_pure):  # type: ignore[misc,valid-type]
             meddling = False
 
             def _snapshot(self) -> Any:
@@ -433,8 +423,8 @@ class TestDeadlines:
 
 
 class TestLRUOrder:
-    def test_hits_and_puts_move_to_the_end(self) -> None:
-        store: LRUStore[Any, Any] = LRUStore()
+    def test_hits_and_puts_move_to_the_end(self, stores: Any) -> None:
+        store = stores.LRUStore()
         for key in "abcde":
             put(store, key)
         store["a"], store.get("c")

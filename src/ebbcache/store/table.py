@@ -72,6 +72,7 @@ class Table(MutableMapping[K, V]):
     """Bytes of a cache without entries, about."""
     dated: ClassVar[int] = 105
     """Bytes spent on a deadline."""
+    _counters: ClassVar[type[Counts]] = Counts
     hits: int
     """Lookups that found a live entry."""
     misses: int

@@ -37,6 +37,7 @@ class Store(Core, MutableMapping[K, V]):
     """Bytes of a cache without entries, about."""
     dated: ClassVar[int] = 85
     """Bytes spent on a deadline."""
+    _counters: ClassVar[type[Counts]] = Counts
 
     def _insert(self, key: K, h: int, value: V, ttl: Any, cost: float | None, absent: bool = False) -> V:
         raise NotImplementedError
