@@ -492,7 +492,7 @@ class TestBookkeeping:
     """What the owners know is what the cache holds, however an entry comes and goes."""
 
     def check(self, method, instances):
-        owners = inspect.getclosurevars(method).globals["_ebb_find"].__self__
+        owners = method.cache.listener.__self__._by_id
         noted = [key for owner in owners.values() for key in owner.keys.values()]
         assert sorted(map(id, noted)) == sorted(map(id, method.cache))
         assert all(owner.keys for owner in owners.values()), "a record without entries"

@@ -17,6 +17,7 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -181,13 +182,16 @@ def as_called(make: Callable[..., object], receiver: str | None = None) -> Call:
 
 
 def plain_key(*args: object, **kwargs: object) -> tuple[object, ...]:
-    """Answer a key for arguments as they were written: positions, then keywords in their order."""
-    return (*args, Keywords, *kwargs.items()) if kwargs else args
+    """Answer a key for arguments as they were written: positions, then keywords in their order.
+
+    It is laid out as functools' keys are: ``(*positions, mark, name, value, name, value, ...)``.
+    """
+    return (*args, Keywords, *chain.from_iterable(kwargs.items())) if kwargs else args
 
 
 def typed_key(*args: object, **kwargs: object) -> tuple[object, ...]:
     """Answer `plain_key` together with each argument's type, so that 3 and 3.0 are different arguments."""
-    return (*plain_key(*args, **kwargs), Keywords, *map(type, args), *map(type, kwargs.values()))
+    return (*plain_key(*args, **kwargs), *map(type, args), *map(type, kwargs.values()))
 
 
 def hashkey(*args: object, **kwargs: object) -> tuple[object, ...]:

@@ -4,11 +4,15 @@ Every rule of functools is kept: what is a hit (keywords and positions differ), 
 counted, that a key is hashed once a call, that concurrent misses of one key all compute. What is added is
 that the entries are known to ebbcache by their bytes and go when memory runs short.
 
-Bound: a hit is one `cache.get`; O(1) for a miss and its eviction.
+Bound: a hit is one look-up, half of functools' where the native store was built; O(1) for a miss and its
+eviction.
 """
 
 from __future__ import annotations
 
+import builtins
+import sys
+import time
 from collections.abc import Callable
 from threading import get_ident
 from time import perf_counter
@@ -17,6 +21,7 @@ from typing import Any, Final, ParamSpec, TypeVar, overload
 
 from ebbcache.caches import LRUCache
 from ebbcache.memoize.callkeys import plain_key, typed_key
+from ebbcache.memoize.native import as_written
 from ebbcache.memoize.options import full_name
 from ebbcache.memoize.protocols import CachedFunction
 from ebbcache.memoize.wrapping import MISSING, administer
@@ -30,6 +35,8 @@ _FAST: Final = frozenset({int, str})
 _len: Final = len
 # Nobody notices how often values of these types are hashed, so the quickest look-up will do.
 _PURE: Final = frozenset({int, str, float, bytes, bool, complex, type(None)})
+# Storing calls functions of these modules; somebody may put a cached one in the place of the original.
+_CALLED: Final = frozenset({builtins, sys, time})
 
 
 class _HashedOnce(LRUCache[Any, Any]):
@@ -43,9 +50,10 @@ class _HashedOnce(LRUCache[Any, Any]):
             return MISSING
         return self._hit(entry)
 
-    def store(self, key: object, h: int, value: object, seconds: float) -> None:
-        """Store what a miss computed."""
-        self._insert(key, h, value, None, seconds)
+    def keep(self, key: object, h: int, value: object, began: float) -> None:
+        """Store what a miss computed that began then; where there is a limit, the first answer stays."""
+        if self.maxsize is None or self._seek(key, h) is None:
+            self._insert(key, h, value, None, perf_counter() - began)
 
 
 @overload
@@ -103,7 +111,7 @@ def _remember(func: Callable[..., Any], maxsize: int | None, typed: bool) -> Any
     if not callable(func):
         raise TypeError(f"lru_cache and cache decorate a function, not {func!r}")
     memory = _HashedOnce(maxsize, name=full_name(func))
-    get, look, store = memory.get, memory.look, memory.store
+    get, look, keep = memory.get, memory.look, memory.keep
     busy: set[int] = set()
 
     def key_of(*args: Any, **kwargs: Any) -> Any:
@@ -133,7 +141,7 @@ def _remember(func: Callable[..., Any], maxsize: int | None, typed: bool) -> Any
         if value is MISSING:
             began = perf_counter()
             value = func(*args, **kwargs)
-            store(key, hash(key) if h is None else h, value, perf_counter() - began)
+            keep(key, hash(key) if h is None else h, value, began)
         return value
 
     def uncached(*args: Any, **kwargs: Any) -> Any:
@@ -141,7 +149,6 @@ def _remember(func: Callable[..., Any], maxsize: int | None, typed: bool) -> Any
         return func(*args, **kwargs)
 
     def of_builtin(*args: Any, **kwargs: Any) -> Any:
-        # Somebody may have put this in the place of a built-in function that storing itself calls.
         me = get_ident()
         if me in busy:
             return func(*args, **kwargs)
@@ -162,10 +169,10 @@ def _remember(func: Callable[..., Any], maxsize: int | None, typed: bool) -> Any
     chosen: Callable[..., Any]
     if maxsize == 0:
         chosen = uncached
-    elif isinstance(func, BuiltinFunctionType):
+    elif isinstance(func, BuiltinFunctionType) and func.__self__ in _CALLED:
         chosen = of_builtin
     else:
-        chosen = wrapper
+        chosen = as_written(wrapper, func, memory, keep, perf_counter, typed=typed)
     made = administer(chosen, func, memory, maxsize, {"maxsize": maxsize, "typed": typed})
     made.cache_invalidate = cache_invalidate
     made.cache_contains = cache_contains

@@ -1,8 +1,8 @@
 """The native callable in place of a Python wrapper, where the native store was built.
 
 It answers a hit without a frame, a tuple or a key (`store/native/memo.c` tells how), and has the same keys,
-counts and misses as the wrapper, which stays behind it for calls that it does not understand. Bound: a hit
-costs half of one of `functools.lru_cache`.
+counts and misses as the wrapper, which stays behind it for what is rare. Bound: a hit costs half of one of
+`functools.lru_cache`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from types import FunctionType
 from typing import Any
 
 from ebbcache.caches import Cache
+from ebbcache.memoize.callkeys import Keywords
+from ebbcache.memoize.owners import ITSELF
 from ebbcache.store import Memo
 
 _MOST_PARAMETERS = 16
@@ -21,32 +23,58 @@ Keep = Callable[[Any, int, Any, float], object]
 """Called with key, the key's hash, value and when the call began, after a miss."""
 
 
-def as_bound(
+def as_native(
     wrapper: Callable[..., Any],
     func: Callable[..., Any],
     cache: Cache[Any, Any],
     keep: Keep,
     clock: Callable[[], float],
+    *,
+    key: Callable[..., Any] | None,
+    typed: bool,
+    method: bool,
 ) -> Callable[..., Any]:
-    """Answer what stands for `wrapper`, whose keys are all parameters in order, defaults filled in."""
-    if Memo is None or not isinstance(func, FunctionType):
+    """Answer what stands for `wrapper`, whose keys are those of `callkeys` for such a function."""
+    shape: dict[str, Any]
+    if key is not None:
+        shape = {"make": key}
+    elif isinstance(func, FunctionType):
+        code = func.__code__
+        count = code.co_argcount + code.co_kwonlyargcount
+        if code.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS) or count > _MOST_PARAMETERS:
+            return wrapper
+        shape = {
+            "parameters": code.co_varnames[:count],
+            "positional": code.co_argcount,
+            "named_from": code.co_posonlyargcount,
+            "defaults": func.__defaults__ or (),
+            "named_defaults": func.__kwdefaults__,
+            "typed": typed,
+        }
+    else:
+        shape = {"mark": Keywords, "typed": typed}
+    if Memo is None:
         return wrapper
-    code = func.__code__
-    count = code.co_argcount + code.co_kwonlyargcount
-    if code.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS) or count > _MOST_PARAMETERS:
+    wrapper.__qualname__ = getattr(func, "__qualname__", wrapper.__qualname__)  # it refuses wrong calls
+    if method:
+        shape["itself"] = ITSELF
+    made: Callable[..., Any] = Memo(func, cache, None if method else keep, clock, wrapper, **shape)
+    return made
+
+
+def as_written(
+    wrapper: Callable[..., Any],
+    func: Callable[..., Any],
+    cache: Cache[Any, Any],
+    keep: Keep,
+    clock: Callable[[], float],
+    *,
+    typed: bool,
+) -> Callable[..., Any]:
+    """Answer what stands for `wrapper`, whose keys are those of functools."""
+    if Memo is None:
         return wrapper
-    names = code.co_varnames[:count]
-    wrapper.__qualname__ = func.__qualname__  # it refuses wrong calls
     made: Callable[..., Any] = Memo(
-        func,
-        cache,
-        keep,
-        clock,
-        wrapper,
-        parameters=names,
-        positional=code.co_argcount,
-        named_from=code.co_posonlyargcount,
-        defaults=func.__defaults__ or (),
-        named_defaults=func.__kwdefaults__,
+        func, cache, keep, clock, wrapper, mark=Keywords, alone=True, typed=typed
     )
     return made

@@ -1,7 +1,8 @@
 """Instances as the owners of entries: told apart by identity, never kept alive, gone with all they own.
 
 Each instance that a cached method was called on has a record, found by the instance's id and holding it
-only weakly; the record's serial number stands in the keys in the instance's place. So instances may be
+only weakly; the record's serial (with the native store, an object that native code can compare with the
+instance) stands in the keys in the instance's place. So instances may be
 equal or unhashable, and when one dies its record's callback drops its entries from the cache that all
 instances share. A record goes also when its last entry is evicted: an idle instance costs nothing.
 
@@ -17,10 +18,11 @@ from __future__ import annotations
 
 import itertools
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, Final
 
 from ebbcache.caches import Cache, Cause
+from ebbcache.store import Instance
 
 ITSELF: Final = object()
 """Stored in place of a value that is the instance itself, which the cache must not keep alive."""
@@ -38,7 +40,7 @@ class Owner(weakref.ref[Any]):
 
     number: int
     """The instance's id."""
-    serial: int
+    serial: Hashable
     """Stands in keys for the instance; never used again for another."""
     keys: dict[int, Any]
     """The entries' keys, each under its own id, so that no `__hash__` or `__eq__` of an argument runs."""
@@ -68,7 +70,7 @@ class Owners:
         self._slot = f"_ebbcache anchor of {who}"
         self._serials = itertools.count(1)
         self._by_id: dict[int, Owner] = {}
-        self._by_serial: dict[int, Owner] = {}  # those that own entries
+        self._by_serial: dict[Hashable, Owner] = {}  # those that own entries
         self._drop: Callable[[Any, None], object] | None = None
         self.find: Callable[[int], Owner | None] = self._by_id.get
         """Answers the record under an id; whether it stands for the instance meant, the caller checks."""
@@ -102,7 +104,8 @@ class Owners:
             return owner
         fresh = Owner(referent, self._died)
         fresh.number = number
-        fresh.serial = next(self._serials)
+        native = Instance is not None and referent is instance  # an anchor may be in two hands
+        fresh.serial = Instance(instance) if native else next(self._serials)
         fresh.keys = {}
         if owner is not None:  # of an object that is no more
             self._by_id.pop(number, None)
@@ -115,12 +118,13 @@ class Owners:
 
         def store(key: Any, value: Any, ttl: float | None, cost: float, owner: Owner) -> None:
             # Noted first: whatever happens to the entry, even while it is being stored, `left` hears of it.
-            # Entered again, for the owner may have lost its last entry since it was found.
-            number, serial = id(key), owner.serial
-            owner.keys[number] = key
-            by_serial[serial] = owner
-            if owner.number not in by_id:
-                by_id[owner.number] = owner
+            # Entered again, for the owner may have lost its last entry since it was found. If the instance
+            # has got another record meanwhile, that is the one whose entries can be invalidated.
+            owner.keys[id(key)] = key
+            by_serial[owner.serial] = owner
+            if by_id.setdefault(owner.number, owner) is not owner:
+                self._forget(owner, key)
+                return
             try:
                 # The commonest value that would keep its instance alive is the instance itself.
                 cache.set(key, ITSELF if value is owner() else value, ttl, cost)

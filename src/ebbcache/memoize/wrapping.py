@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from ebbcache.caches import Cache
 from ebbcache.memoize.invalidated import Invalidated
-from ebbcache.memoize.native import as_bound
+from ebbcache.memoize.native import as_native
 from ebbcache.memoize.options import Options, full_name
 from ebbcache.memoize.owners import ITSELF, Owners
 from ebbcache.memoize.protocols import CacheInfo
@@ -73,8 +73,16 @@ def wrap(func: Callable[..., Any], options: Options, *, method: bool = False) ->
         wrapper = call.async_wrapper(share=flights.share, **values)
     else:
         wrapper = call.wrapper(keep=keep, clock=perf_counter, **values)
-        if not method and options.key is None and not options.typed:
-            wrapper = as_bound(wrapper, func, cache, keep_hashed, perf_counter)
+        wrapper = as_native(
+            wrapper,
+            func,
+            cache,
+            keep_hashed,
+            perf_counter,
+            key=options.key,
+            typed=options.typed,
+            method=method,
+        )
 
     def cache_clear() -> None:
         """Drop every entry and start counting anew."""

@@ -39,6 +39,7 @@ if TYPE_CHECKING or IMPLEMENTATION == "pure":
     from ebbcache.store.policies import DensityStore, LFUStore, LRUStore
     from ebbcache.store.reference import Store
 
+    Instance: type[Any] | None = None
     Memo: type[Any] | None = None
 else:
     from ebbcache.store.twin import (
@@ -46,6 +47,7 @@ else:
         Counts,
         DensityStore,
         Entry,
+        Instance,
         LFUStore,
         LRUStore,
         Memo,
@@ -59,6 +61,7 @@ __all__ = [
     "Counts",
     "DensityStore",
     "Entry",
+    "Instance",
     "LFUStore",
     "LRUStore",
     "Memo",

@@ -6,6 +6,7 @@ V = TypeVar("V")
 
 def trust_leaves(plain: bool, /) -> None: ...
 
+Instance: type[Any] | None
 Memo: type[Any] | None
 
 class Allowance:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import MutableMapping
 from typing import Any, ClassVar
 
-from ebbcache.store._store import Allowance, Core, Counts, Entry, Memo, trust_leaves
+from ebbcache.store._store import Allowance, Core, Counts, Entry, Instance, Memo, trust_leaves
 from ebbcache.store.entry import K, V
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "Counts",
     "DensityStore",
     "Entry",
+    "Instance",
     "LFUStore",
     "LRUStore",
     "Memo",

@@ -2,20 +2,27 @@
  *
  * The caller's arguments lie in an array (vectorcall, PEP 590). They are hashed one by one, the way a tuple of them
  * would be (xxHash's rounds, as in CPython's tupleobject.c; checked at import), and compared one by one with the
- * stored key. So a hit makes no tuple, no key and no frame. Keywords go to their places by a plan that is worked out
- * once for each tuple of names, which a call site always passes as the same object.
+ * stored key. So a hit makes no tuple, no key and no frame, with a deadline as without. Keywords go to their places
+ * by a plan that is worked out once for each tuple of names, which a call site always passes as the same object.
  *
- * Two ways for a call to be a key. *Bound*: all parameters in their order, defaults filled in, so that calls that
- * mean the same share an entry; one parameter is the key itself. *Flat*: functools' way, positions and keywords as
- * they were written.
+ * Three ways for a call to be a key. *Bound*: all parameters in their order, defaults filled in, so that calls that
+ * mean the same share an entry; one parameter is the key itself. *Written*: functools' way, positions, a mark, then
+ * names and values by turns, in the order of the call; with `alone`, a single exact int or str is the key itself.
+ * *Made*: what a function of the user's answers for the arguments. `typed` appends the arguments' types. In a
+ * method's key an Instance (instance.c) stands for the first argument, so a look-up asks that for nothing.
  *
  * What is not a plain hit goes the long way: a miss makes the key, calls the function, and tells Python what came of
- * it; a call that does not fit the parameters is left to the Python wrapper, which refuses it in the function's own
- * words.
+ * it. The Python wrapper behind this one does what is rare: it refuses a call that does not fit the parameters, in
+ * the function's own words, and it carries out a method's misses.
  */
 #include "store.h"
 
+#ifndef _WIN32
+#include <time.h>
+#endif
+
 #define MOST_PARAMETERS 16
+#define MOST_LANES 32
 #define PLANS 4
 
 typedef struct {
@@ -28,12 +35,18 @@ typedef struct {
     vectorcallfunc vectorcall;
     State *st;
     Core *cache;
-    PyObject *func, *keep, *clock, *refuse;
-    PyObject *mark;                 /* flat: stands between positions and keywords; NULL: bound */
+    PyObject *func, *clock, *wrapper;
+    PyObject *keep;                 /* NULL: the wrapper carries out the misses */
+    PyObject *itself;               /* stands for the instance as a value; NULL: no method */
+    PyObject *make;                 /* made: the user's function; otherwise NULL */
+    PyObject *mark;                 /* written: stands between positions and keywords; otherwise NULL */
     PyObject *parameters;           /* bound: a tuple of names */
     PyObject *defaults;             /* bound: the tuple of defaults of the last positions */
     PyObject *named_defaults;       /* bound: the function's own dict, which may change; or NULL */
-    int count, positional, named_from;
+    PyObject *nothing;              /* the empty tuple, of which there is one */
+    Py_hash_t nothing_hash;
+    uint32_t nothing_at;            /* the slot where it was found last */
+    int count, positional, named_from, typed, alone;
     Plan plans[PLANS];
     int next_plan;
     PyObject *dict, *weakrefs;
@@ -84,113 +97,55 @@ tuples_hash_alike(void)
 
 /* ------------------------------------------------------------------------------------------- finding a call */
 
-/* A call as a key would be: positions, then, in a flat call with keywords, the mark and (name, value) pairs. */
+/* A call as its key would be, element by element: a lane each. */
 typedef struct {
-    PyObject *const *values;
+    PyObject *const *lanes;
     Py_ssize_t count;
-    PyObject *names, *mark; /* NULL without keywords; their values follow the positions */
+    int method; /* the first one is the instance itself */
 } Call;
 
 static int
 hash_call(const Call *call, Py_hash_t *hash)
 {
     Py_uhash_t sum = PRIME_5;
-    Py_ssize_t length = call->count;
-    for (Py_ssize_t n = 0; n < call->count; n++) {
-        Py_hash_t lane = hash_of(call->values[n]);
+    Py_ssize_t n = 0;
+    if (call->method)
+        sum = mixed(sum, hash_of_address(call->lanes[n++]));
+    for (; n < call->count; n++) {
+        Py_hash_t lane = hash_of(call->lanes[n]);
         if (lane == -1)
             return -1;
         sum = mixed(sum, lane);
     }
-    if (call->names != NULL) {
-        Py_hash_t lane = PyObject_Hash(call->mark);
-        if (lane == -1)
-            return -1;
-        sum = mixed(sum, lane);
-        Py_ssize_t more = PyTuple_GET_SIZE(call->names);
-        for (Py_ssize_t n = 0; n < more; n++) {
-            Py_hash_t name = hash_of(PyTuple_GET_ITEM(call->names, n));
-            if (name == -1)
-                return -1;
-            lane = hash_of(call->values[call->count + n]);
-            if (lane == -1)
-                return -1;
-            sum = mixed(sum, finished(mixed(mixed(PRIME_5, name), lane), 2));
-        }
-        length += 1 + more;
-    }
-    *hash = finished(sum, length);
+    *hash = finished(sum, call->count);
     return 0;
 }
 
 /* Whether a stored key is this call, if that takes no foreign code: 1 or 0; -1: ask. */
 static inline int
-is_call(PyObject *stored, const Call *call)
+is_call(State *st, PyObject *stored, const Call *call)
 {
-    Py_ssize_t more = call->names == NULL ? 0 : 1 + PyTuple_GET_SIZE(call->names);
     if (!PyTuple_CheckExact(stored))
         return -1;
-    if (PyTuple_GET_SIZE(stored) != call->count + more)
+    if (PyTuple_GET_SIZE(stored) != call->count)
         return 0;
     int sure = 1;
-    for (Py_ssize_t n = 0; n < call->count; n++) {
-        PyObject *own = PyTuple_GET_ITEM(stored, n), *given = call->values[n];
+    Py_ssize_t n = 0;
+    if (call->method && !stands_for(st, PyTuple_GET_ITEM(stored, n++), call->lanes[0]))
+        return 0;
+    for (; n < call->count; n++) {
+        PyObject *own = PyTuple_GET_ITEM(stored, n), *given = call->lanes[n];
         int same = own == given ? 1 : same_plainly(own, given);
         if (same == 0)
             return 0;
         if (same < 0)
             sure = 0;
     }
-    if (more) {
-        if (PyTuple_GET_ITEM(stored, call->count) != call->mark)
-            return -1;
-        for (Py_ssize_t n = 0; n + 1 < more; n++) {
-            PyObject *pair = PyTuple_GET_ITEM(stored, call->count + 1 + n);
-            if (!PyTuple_CheckExact(pair) || PyTuple_GET_SIZE(pair) != 2)
-                return -1;
-            PyObject *name = PyTuple_GET_ITEM(call->names, n), *given = call->values[call->count + n];
-            int same = PyTuple_GET_ITEM(pair, 0) == name ? 1 : same_plainly(PyTuple_GET_ITEM(pair, 0), name);
-            if (same == 0)
-                return 0;
-            if (same > 0) {
-                PyObject *own = PyTuple_GET_ITEM(pair, 1);
-                same = own == given ? 1 : same_plainly(own, given);
-                if (same == 0)
-                    return 0;
-            }
-            if (same < 0)
-                sure = 0;
-        }
-    }
     return sure ? 1 : -1;
 }
 
-static PyObject *
-key_of(const Call *call)
-{
-    Py_ssize_t more = call->names == NULL ? 0 : 1 + PyTuple_GET_SIZE(call->names);
-    PyObject *key = PyTuple_New(call->count + more);
-    if (key == NULL)
-        return NULL;
-    for (Py_ssize_t n = 0; n < call->count; n++)
-        PyTuple_SET_ITEM(key, n, Py_NewRef(call->values[n]));
-    if (more) {
-        PyTuple_SET_ITEM(key, call->count, Py_NewRef(call->mark));
-        for (Py_ssize_t n = 0; n + 1 < more; n++) {
-            PyObject *pair =
-                PyTuple_Pack(2, PyTuple_GET_ITEM(call->names, n), call->values[call->count + n]);
-            if (pair == NULL) {
-                Py_DECREF(key);
-                return NULL;
-            }
-            PyTuple_SET_ITEM(key, call->count + 1 + n, pair);
-        }
-    }
-    return key;
-}
-
-/* Whether the elements of a key of tuples must be asked (`==` is foreign, or tells by NaN's rules): a probe that
- * cannot tell leaves it to find_tagged, with a real key. Returns a slot, NIL, or FAIL without an exception. */
+/* The slot of a call; NIL; or FAIL, without an exception, if foreign code must be asked about it, which is
+ * find_tagged's business and takes a real key. */
 static inline uint32_t
 find_call(Core *s, const Call *call, uint32_t tag)
 {
@@ -202,7 +157,7 @@ find_call(Core *s, const Call *call, uint32_t tag)
             return NIL;
         if (s->slots[i].tag != tag)
             continue;
-        int same = is_call(s->slots[i].key, call);
+        int same = is_call(s->st, s->slots[i].key, call);
         if (same > 0)
             return i;
         if (same < 0)
@@ -210,7 +165,45 @@ find_call(Core *s, const Call *call, uint32_t tag)
     }
 }
 
+static PyObject *
+key_of(const Call *call)
+{
+    PyObject *key = PyTuple_New(call->count);
+    for (Py_ssize_t n = 0; key != NULL && n < call->count; n++)
+        PyTuple_SET_ITEM(key, n, Py_NewRef(call->lanes[n]));
+    return key;
+}
+
+/* Whether an entry has not expired, as far as that takes no foreign code; 0 also where that is not known. The
+ * kernel's coarse clock costs a third of the precise one, and lags by a tick: 1 to 10 ms. */
+static inline int
+is_fresh(Core *s, uint32_t i)
+{
+    if (LIKELY(s->dues == NULL) || s->dues[i].deadline == NULL)
+        return 1;
+    PyObject *deadline = s->dues[i].deadline;
+    double now;
+    if (!PyFloat_CheckExact(deadline))
+        return 0;
+#ifdef CLOCK_MONOTONIC_COARSE
+    struct timespec ts;
+    if (s->timer == s->st->monotonic && clock_gettime(CLOCK_MONOTONIC_COARSE, &ts) == 0 &&
+        (double)ts.tv_sec + (double)ts.tv_nsec / 1e9 + 0.05 < PyFloat_AS_DOUBLE(deadline))
+        return 1;
+#endif
+    return timer_now(s, &now) && now < PyFloat_AS_DOUBLE(deadline);
+}
+
 /* ------------------------------------------------------------------------------------------------- calling */
+
+static PyObject *
+by_wrapper(Memo *self, PyObject *const *args, size_t nargsf, PyObject *names)
+{
+    PyObject *wrapper = Py_NewRef(self->wrapper);
+    PyObject *value = PyObject_Vectorcall(wrapper, args, nargsf & ~PY_VECTORCALL_ARGUMENTS_OFFSET, names);
+    Py_DECREF(wrapper);
+    return value;
+}
 
 /* Call the function and have the answer kept. `key` is taken over. */
 static PyObject *
@@ -254,19 +247,16 @@ hit(Core *s, uint32_t i)
 }
 
 /* Look a key up and answer; the key is the caller's. */
-static PyObject *
+static inline PyObject *
 answer(Memo *self, PyObject *key, Py_hash_t hash, PyObject *const *args, size_t nargsf, PyObject *names)
 {
     Core *s = self->cache;
-    uint32_t i;
-    if (LIKELY(s->dues == NULL)) {
-        i = find(s, key, hash);
-        if (LIKELY(i < FAIL))
-            return hit(s, i);
-        if (i == FAIL)
-            return NULL;
-    }
-    else {
+    uint32_t i = find(s, key, hash);
+    if (LIKELY(i < FAIL) && LIKELY(is_fresh(s, i)))
+        return hit(s, i);
+    if (i == FAIL)
+        return NULL;
+    if (i != NIL) {
         int found = seek(s, key, tag_of(hash), &i);
         if (found < 0)
             return NULL;
@@ -276,16 +266,22 @@ answer(Memo *self, PyObject *key, Py_hash_t hash, PyObject *const *args, size_t 
     return miss(self, Py_NewRef(key), hash, args, nargsf, names);
 }
 
-static PyObject *
+static inline PyObject *
 answer_call(Memo *self, const Call *call, PyObject *const *args, size_t nargsf, PyObject *names)
 {
     Core *s = self->cache;
     Py_hash_t hash;
     if (UNLIKELY(hash_call(call, &hash)))
         return NULL;
-    uint32_t i = UNLIKELY(s->dues != NULL) ? FAIL : find_call(s, call, tag_of(hash));
-    if (LIKELY(i < FAIL))
-        return hit(s, i);
+    uint32_t i = find_call(s, call, tag_of(hash));
+    if (LIKELY(i < FAIL) && LIKELY(is_fresh(s, i))) {
+        PyObject *value = hit(s, i);
+        if (UNLIKELY(value == self->itself))
+            Py_SETREF(value, Py_NewRef(call->lanes[0]));
+        return value;
+    }
+    if (call->method)
+        return by_wrapper(self, args, nargsf, names);
     PyObject *key = key_of(call);
     if (key == NULL)
         return NULL;
@@ -296,44 +292,139 @@ answer_call(Memo *self, const Call *call, PyObject *const *args, size_t nargsf, 
     return value;
 }
 
-static PyObject *
-refused(Memo *self, PyObject *const *args, size_t nargsf, PyObject *names)
+/* A call without arguments has one key, so that where it was found is where it is, unless entries moved. */
+static inline PyObject *
+answer_nothing(Memo *self, PyObject *const *args, size_t nargsf, PyObject *names)
 {
-    PyObject *refuse = Py_NewRef(self->refuse);
-    PyObject *value = PyObject_Vectorcall(refuse, args, nargsf & ~PY_VECTORCALL_ARGUMENTS_OFFSET, names);
-    Py_DECREF(refuse);
+    Core *s = self->cache;
+    uint32_t i = self->nothing_at;
+    if (LIKELY(i < s->used && s->slots[i].key == self->nothing) && LIKELY(is_fresh(s, i)))
+        return hit(s, i);
+    i = find(s, self->nothing, self->nothing_hash);
+    if (i < FAIL)
+        self->nothing_at = i;
+    return answer(self, self->nothing, self->nothing_hash, args, nargsf, names);
+}
+
+static int
+is_cleared(Memo *self)
+{
+    if (LIKELY(self->cache != NULL))
+        return 0;
+    PyErr_SetString(PyExc_RuntimeError, "the collector has cleared this function");
+    return 1;
+}
+
+/* A type in a key is held, for hashing its argument may change the argument's class. */
+static inline PyObject *
+held_type(PyObject *of)
+{
+    return Py_NewRef((PyObject *)Py_TYPE(of));
+}
+
+/* ------------------------------------------------------------------------------------- calls as written, made */
+
+static PyObject *
+call_written(PyObject *callable, PyObject *const *args, size_t nargsf, PyObject *names)
+{
+    Memo *self = (Memo *)callable;
+    Py_ssize_t nargs = PyVectorcall_NARGS(nargsf), more = names == NULL ? 0 : PyTuple_GET_SIZE(names);
+    if (is_cleared(self))
+        return NULL;
+    if (nargs + more == 0)
+        return answer_nothing(self, args, nargsf, names);
+    if (more == 0 && !self->typed) {
+        if (nargs == 1 && self->alone && (PyLong_CheckExact(args[0]) || PyUnicode_CheckExact(args[0])))
+            return answer(self, args[0], hash_of(args[0]), args, nargsf, names);
+        Call call = {args, nargs, 0};
+        return answer_call(self, &call, args, nargsf, names);
+    }
+    Py_ssize_t untyped = nargs + (more ? 1 + 2 * more : 0);
+    Py_ssize_t count = untyped + (self->typed ? nargs + more : 0);
+    PyObject *few[MOST_LANES], **lanes = few;
+    if (count > MOST_LANES && (lanes = PyMem_New(PyObject *, count)) == NULL)
+        return PyErr_NoMemory();
+    Py_ssize_t n = 0;
+    for (; n < nargs; n++)
+        lanes[n] = args[n];
+    if (more)
+        lanes[n++] = self->mark;
+    for (Py_ssize_t k = 0; k < more; k++) {
+        lanes[n++] = PyTuple_GET_ITEM(names, k);
+        lanes[n++] = args[nargs + k];
+    }
+    for (Py_ssize_t k = 0; n < count; k++)
+        lanes[n++] = held_type(args[k]);
+    Call call = {lanes, count, 0};
+    PyObject *value = answer_call(self, &call, args, nargsf, names);
+    while (n > untyped)
+        Py_DECREF(lanes[--n]);
+    if (lanes != few)
+        PyMem_Free(lanes);
     return value;
 }
 
 static PyObject *
-call_flat(PyObject *callable, PyObject *const *args, size_t nargsf, PyObject *names)
+call_made(PyObject *callable, PyObject *const *args, size_t nargsf, PyObject *names)
 {
     Memo *self = (Memo *)callable;
-    Py_ssize_t nargs = PyVectorcall_NARGS(nargsf);
-    if (UNLIKELY(self->cache == NULL)) {
-        PyErr_SetString(PyExc_RuntimeError, "the collector has cleared this function");
+    if (is_cleared(self))
         return NULL;
+    if (self->itself != NULL && PyVectorcall_NARGS(nargsf) == 0)
+        return by_wrapper(self, args, nargsf, names);
+    PyObject *make = Py_NewRef(self->make);
+    PyObject *key = PyObject_Vectorcall(make, args, nargsf & ~PY_VECTORCALL_ARGUMENTS_OFFSET, names);
+    Py_DECREF(make);
+    if (key == NULL)
+        return NULL;
+    PyObject *value = NULL;
+    if (is_cleared(self))
+        ;
+    else if (self->itself != NULL) {
+        PyObject *lanes[] = {args[0], key};
+        Call call = {lanes, 2, 1};
+        value = answer_call(self, &call, args, nargsf, names);
     }
-    if (names != NULL && PyTuple_GET_SIZE(names) == 0)
-        names = NULL;
-    Call call = {args, nargs, names, self->mark};
-    return answer_call(self, &call, args, nargsf, names);
+    else {
+        Py_hash_t hash = hash_of(key);
+        if (hash != -1)
+            value = answer(self, key, hash, args, nargsf, names);
+    }
+    Py_DECREF(key);
+    return value;
 }
 
-/* Work out where a call's keywords go; NULL without an exception if it does not fit. */
+/* -------------------------------------------------------------------------------------------- calls as bound */
+
+/* Find or work out where a call's keywords go; NULL without an exception if it does not fit. */
 static Plan *
 plan_for(Memo *self, PyObject *names)
 {
     Py_ssize_t count = PyTuple_GET_SIZE(names);
-    Plan made;
+    for (int at = 0; at < PLANS; at++)
+        if (self->plans[at].names == names)
+            return &self->plans[at];
     if (count > self->count)
         return NULL;
+    /* What ** unpacks comes in a fresh tuple each time, which must not drive out those that come again. */
+    for (int at = 0; at < PLANS; at++) {
+        PyObject *known = self->plans[at].names;
+        if (known == NULL || PyTuple_GET_SIZE(known) != count)
+            continue;
+        Py_ssize_t n = 0;
+        while (n < count && PyTuple_GET_ITEM(known, n) == PyTuple_GET_ITEM(names, n))
+            n++;
+        if (n == count)
+            return &self->plans[at];
+    }
+    Plan made;
     for (Py_ssize_t n = 0; n < count; n++) {
         PyObject *name = PyTuple_GET_ITEM(names, n);
         int at = self->named_from;
         if (!PyUnicode_CheckExact(name))
             return NULL;
-        while (at < self->count && !same_plainly(name, PyTuple_GET_ITEM(self->parameters, at)))
+        while (at < self->count && name != PyTuple_GET_ITEM(self->parameters, at) &&
+               !same_plainly(name, PyTuple_GET_ITEM(self->parameters, at)))
             at++;
         if (at == self->count)
             return NULL;
@@ -348,129 +439,178 @@ plan_for(Memo *self, PyObject *names)
     return plan;
 }
 
+/* Put the arguments of a call in the parameters' order: 1; 0: they do not fit; -1: an exception. What may go away
+ * while the arguments are hashed is held, in `held`. */
+static int
+bind(Memo *self, PyObject *const *args, Py_ssize_t nargs, PyObject *names, PyObject **bound, PyObject **held,
+     int *holds)
+{
+    int n = 0, count = self->count;
+    for (; n < nargs; n++)
+        bound[n] = args[n];
+    for (; n < count; n++)
+        bound[n] = NULL;
+    if (names != NULL && PyTuple_GET_SIZE(names)) {
+        Plan *plan = plan_for(self, names);
+        if (plan == NULL)
+            return 0;
+        Py_ssize_t more = PyTuple_GET_SIZE(names);
+        for (Py_ssize_t k = 0; k < more; k++) {
+            if (bound[plan->place[k]] != NULL)
+                return 0;
+            bound[plan->place[k]] = args[nargs + k];
+        }
+    }
+    int first = self->positional - (int)PyTuple_GET_SIZE(self->defaults);
+    for (n = (int)nargs; n < self->positional; n++)
+        if (bound[n] == NULL) {
+            if (n < first)
+                return 0;
+            bound[n] = PyTuple_GET_ITEM(self->defaults, n - first);
+        }
+    for (; n < count; n++)
+        if (bound[n] == NULL) {
+            PyObject *given = NULL;
+            if (self->named_defaults != NULL)
+                given = PyDict_GetItemWithError(self->named_defaults, PyTuple_GET_ITEM(self->parameters, n));
+            if (given == NULL)
+                return PyErr_Occurred() ? -1 : 0;
+            bound[n] = held[(*holds)++] = Py_NewRef(given); /* the dict is anybody's to change */
+        }
+    return 1;
+}
+
 static PyObject *
 call_bound(PyObject *callable, PyObject *const *args, size_t nargsf, PyObject *names)
 {
     Memo *self = (Memo *)callable;
     Py_ssize_t nargs = PyVectorcall_NARGS(nargsf);
     int count = self->count;
-    if (UNLIKELY(self->cache == NULL)) {
-        PyErr_SetString(PyExc_RuntimeError, "the collector has cleared this function");
+    if (is_cleared(self))
         return NULL;
-    }
     if (UNLIKELY(nargs > self->positional))
-        return refused(self, args, nargsf, names);
+        return by_wrapper(self, args, nargsf, names);
     PyObject *const *values = args;
-    PyObject *bound[MOST_PARAMETERS], *held[MOST_PARAMETERS];
+    PyObject *lanes[2 * MOST_PARAMETERS], *held[2 * MOST_PARAMETERS], *value = NULL;
     int holds = 0;
     if (names != NULL || nargs != count) {
-        int n = 0;
-        for (; n < nargs; n++)
-            bound[n] = args[n];
-        for (; n < count; n++)
-            bound[n] = NULL;
-        if (names != NULL && PyTuple_GET_SIZE(names)) {
-            Plan *plan = NULL;
-            for (int at = 0; at < PLANS && plan == NULL; at++)
-                if (self->plans[at].names == names)
-                    plan = &self->plans[at];
-            if (plan == NULL && (plan = plan_for(self, names)) == NULL)
-                return refused(self, args, nargsf, names);
-            Py_ssize_t more = PyTuple_GET_SIZE(names);
-            for (Py_ssize_t k = 0; k < more; k++) {
-                if (bound[plan->place[k]] != NULL)
-                    return refused(self, args, nargsf, names);
-                bound[plan->place[k]] = args[nargs + k];
-            }
+        int fits = bind(self, args, nargs, names, lanes, held, &holds);
+        if (fits <= 0) {
+            if (fits == 0)
+                value = by_wrapper(self, args, nargsf, names);
+            goto done;
         }
-        int first = self->positional - (int)PyTuple_GET_SIZE(self->defaults);
-        for (n = (int)nargs; n < self->positional; n++)
-            if (bound[n] == NULL) {
-                if (n < first)
-                    return refused(self, args, nargsf, names);
-                bound[n] = PyTuple_GET_ITEM(self->defaults, n - first);
-            }
-        for (; n < count; n++)
-            if (bound[n] == NULL) {
-                PyObject *given = self->named_defaults == NULL
-                                      ? NULL
-                                      : PyDict_GetItemWithError(self->named_defaults,
-                                                                PyTuple_GET_ITEM(self->parameters, n));
-                if (given == NULL) {
-                    while (holds)
-                        Py_DECREF(held[--holds]);
-                    return PyErr_Occurred() ? NULL : refused(self, args, nargsf, names);
-                }
-                /* The dict is anybody's to change while the arguments are hashed. */
-                bound[n] = held[holds++] = Py_NewRef(given);
-            }
-        values = bound;
+        values = lanes;
     }
-    PyObject *value;
-    if (count == 1) {
+    Call call = {values, count, self->itself != NULL};
+    if (self->typed) {
+        for (int n = 0; n < count; n++)
+            lanes[n] = values[n];
+        for (int n = call.method; n < count; n++)
+            lanes[call.count++] = held[holds++] = held_type(lanes[n]);
+        call.lanes = lanes;
+    }
+    else if (count == 1 && !call.method) {
         Py_hash_t hash = hash_of(values[0]);
         value = hash == -1 ? NULL : answer(self, values[0], hash, args, nargsf, names);
+        goto done;
     }
-    else {
-        Call call = {values, count, NULL, NULL};
-        value = answer_call(self, &call, args, nargsf, names);
-    }
+    value = answer_call(self, &call, args, nargsf, names);
+done:
     while (UNLIKELY(holds))
         Py_DECREF(held[--holds]);
     return value;
 }
 
+/* The same for a function without parameters. */
+static PyObject *
+call_nothing(PyObject *callable, PyObject *const *args, size_t nargsf, PyObject *names)
+{
+    Memo *self = (Memo *)callable;
+    if (UNLIKELY(PyVectorcall_NARGS(nargsf) || names != NULL || self->cache == NULL))
+        return call_bound(callable, args, nargsf, names);
+    return answer_nothing(self, args, nargsf, names);
+}
+
+/* The same for a function of one parameter, given by position, which is most calls of most functions. */
+static PyObject *
+call_one(PyObject *callable, PyObject *const *args, size_t nargsf, PyObject *names)
+{
+    Memo *self = (Memo *)callable;
+    if (UNLIKELY(PyVectorcall_NARGS(nargsf) != 1 || names != NULL || self->cache == NULL))
+        return call_bound(callable, args, nargsf, names);
+    Py_hash_t hash = hash_of(args[0]);
+    return UNLIKELY(hash == -1) ? NULL : answer(self, args[0], hash, args, nargsf, names);
+}
+
 /* -------------------------------------------------------------------------------------------------- the type */
 
-/* Memo(func, cache, keep, clock, refuse, *, mark=None, parameters=(), positional=0, named_from=0, defaults=(),
- * named_defaults=None) */
+/* Memo(func, cache, keep, clock, wrapper, *, mark=None, alone=False, make=None, itself=None, typed=False,
+ *      parameters=(), positional=0, named_from=0, defaults=(), named_defaults=None)
+ *
+ * `keep` is None for a method, whose `itself` is given; `mark` or `make` choose how a call is a key. */
 static PyObject *
 memo_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"func", "cache", "keep", "clock", "refuse", "mark", "parameters", "positional",
+    static char *names[] = {"func",       "cache",    "keep",       "clock",   "wrapper",       "mark",
+                            "alone",      "make",     "itself",     "typed",   "parameters",    "positional",
                             "named_from", "defaults", "named_defaults", NULL};
-    PyObject *func, *cache, *keep, *clock, *refuse, *mark = Py_None, *parameters = NULL, *defaults = NULL,
-             *named_defaults = Py_None;
-    int positional = 0, named_from = 0;
+    PyObject *func, *cache, *keep, *clock, *wrapper, *mark = Py_None, *make = Py_None, *itself = Py_None;
+    PyObject *parameters = NULL, *defaults = NULL, *named_defaults = Py_None;
+    int positional = 0, named_from = 0, alone = 0, typed = 0;
     PyObject *module = PyType_GetModuleByDef(type, &store_module);
     if (module == NULL)
         return NULL;
     State *st = PyModule_GetState(module);
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO!OOO|$OO!iiO!O", names, &func, st->core, &cache, &keep, &clock,
-                                     &refuse, &mark, &PyTuple_Type, &parameters, &positional, &named_from,
-                                     &PyTuple_Type, &defaults, &named_defaults))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO!OOO|$OpOOpO!iiO!O", names, &func, st->core, &cache, &keep,
+                                     &clock, &wrapper, &mark, &alone, &make, &itself, &typed, &PyTuple_Type,
+                                     &parameters, &positional, &named_from, &PyTuple_Type, &defaults,
+                                     &named_defaults))
         return NULL;
     Py_ssize_t count = parameters == NULL ? 0 : PyTuple_GET_SIZE(parameters);
     if ((named_defaults != Py_None && !PyDict_CheckExact(named_defaults)) ||
-        (defaults != NULL && PyTuple_GET_SIZE(defaults) > positional) || count > MOST_PARAMETERS || positional < 0 || positional > count || named_from < 0 || named_from > count) {
+        (defaults != NULL && PyTuple_GET_SIZE(defaults) > positional) || count > MOST_PARAMETERS ||
+        positional < 0 || positional > count || named_from < 0 || named_from > count) {
         PyErr_SetString(PyExc_ValueError, "these are no parameters that a Memo can bind");
         return NULL;
     }
+    if ((keep == Py_None) != (itself != Py_None) || (itself != Py_None && make == Py_None && positional == 0)) {
+        PyErr_SetString(PyExc_ValueError, "a method has an instance and leaves misses to its wrapper");
+        return NULL;
+    }
     for (Py_ssize_t n = 0; n < count; n++)
-        if (!PyUnicode_CheckExact(PyTuple_GET_ITEM(parameters, n)) ||
-            PyObject_Hash(PyTuple_GET_ITEM(parameters, n)) == -1) {
-            if (!PyErr_Occurred())
-                PyErr_SetString(PyExc_TypeError, "parameters are named by str");
+        if (!PyUnicode_CheckExact(PyTuple_GET_ITEM(parameters, n))) {
+            PyErr_SetString(PyExc_TypeError, "parameters are named by str");
             return NULL;
         }
     Memo *self = (Memo *)type->tp_alloc(type, 0);
     if (self == NULL)
         return NULL;
     self->st = st;
-    self->vectorcall = mark == Py_None ? call_bound : call_flat;
     self->func = Py_NewRef(func);
     self->cache = (Core *)Py_NewRef(cache);
-    self->keep = Py_NewRef(keep);
     self->clock = Py_NewRef(clock);
-    self->refuse = Py_NewRef(refuse);
+    self->wrapper = Py_NewRef(wrapper);
+    self->keep = keep == Py_None ? NULL : Py_NewRef(keep);
+    self->itself = itself == Py_None ? NULL : Py_NewRef(itself);
+    self->make = make == Py_None ? NULL : Py_NewRef(make);
     self->mark = mark == Py_None ? NULL : Py_NewRef(mark);
     self->parameters = Py_XNewRef(parameters);
     self->named_defaults = named_defaults == Py_None ? NULL : Py_NewRef(named_defaults);
     self->count = (int)count;
     self->positional = positional;
     self->named_from = named_from;
+    self->typed = typed;
+    self->alone = alone;
+    self->vectorcall = self->make != NULL   ? call_made
+                       : self->mark != NULL ? call_written
+                       : count == 0                                                   ? call_nothing
+                       : count == 1 && positional == 1 && !typed && itself == Py_None ? call_one
+                                                                                      : call_bound;
     self->defaults = defaults == NULL ? PyTuple_New(0) : Py_NewRef(defaults);
-    if (self->defaults == NULL) {
+    self->nothing = PyTuple_New(0);
+    self->nothing_hash = finished(PRIME_5, 0);
+    if (self->defaults == NULL || self->nothing == NULL) {
         Py_DECREF(self);
         return NULL;
     }
@@ -485,7 +625,9 @@ memo_traverse(Memo *self, visitproc visit, void *arg)
     Py_VISIT(self->cache);
     Py_VISIT(self->keep);
     Py_VISIT(self->clock);
-    Py_VISIT(self->refuse);
+    Py_VISIT(self->wrapper);
+    Py_VISIT(self->itself);
+    Py_VISIT(self->make);
     Py_VISIT(self->mark);
     Py_VISIT(self->defaults);
     Py_VISIT(self->named_defaults);
@@ -500,7 +642,9 @@ memo_clear(Memo *self)
     Py_CLEAR(self->func);
     Py_CLEAR(self->keep);
     Py_CLEAR(self->clock);
-    Py_CLEAR(self->refuse);
+    Py_CLEAR(self->wrapper);
+    Py_CLEAR(self->itself);
+    Py_CLEAR(self->make);
     Py_CLEAR(self->mark);
     Py_CLEAR(self->named_defaults);
     Py_CLEAR(self->dict);
@@ -519,6 +663,7 @@ memo_dealloc(Memo *self)
         Py_CLEAR(self->plans[n].names);
     Py_CLEAR(self->parameters);
     Py_CLEAR(self->defaults);
+    Py_CLEAR(self->nothing);
     type->tp_free(self);
     Py_DECREF(type);
 }

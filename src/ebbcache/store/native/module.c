@@ -49,6 +49,7 @@ store_exec(PyObject *module)
     NEED(st->living = type_of(module, &living_spec, 0));
     NEED(st->allowance = type_of(module, &allowance_spec, 1));
     NEED(st->counts = type_of(module, &counts_spec, 1));
+    NEED(st->instance = type_of(module, &instance_spec, 1));
     /* The memo relies on how tuples hash; should that ever change, the decorators do without it. */
     int alike = tuples_hash_alike();
     NEED(alike >= 0);
@@ -99,6 +100,7 @@ store_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(st->living);
     Py_VISIT(st->allowance);
     Py_VISIT(st->counts);
+    Py_VISIT(st->instance);
     Py_VISIT(st->clock);
     Py_VISIT(st->monotonic);
     Py_VISIT(st->moment);
@@ -117,6 +119,7 @@ store_free(void *module)
     Py_CLEAR(st->living);
     Py_CLEAR(st->allowance);
     Py_CLEAR(st->counts);
+    Py_CLEAR(st->instance);
     Py_CLEAR(st->clock);
     Py_CLEAR(st->monotonic);
     Py_CLEAR(st->moment);

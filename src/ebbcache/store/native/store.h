@@ -117,7 +117,7 @@ typedef struct {
 } Counts;
 
 typedef struct {
-    PyTypeObject *core, *entry, *living, *allowance, *counts;
+    PyTypeObject *core, *entry, *living, *allowance, *counts, *instance;
     PyObject *clock;           /* ebbcache.clock.clock, whose slots are read in place */
     Py_ssize_t now_at, timer_at;
     PyObject *monotonic;       /* time.monotonic itself */
@@ -301,6 +301,41 @@ int seek(Core *, PyObject *key, uint32_t tag, uint32_t *slot);
 
 extern PyType_Spec memo_spec;
 int tuples_hash_alike(void);
+
+/* ---------------------------------------------------------------------------------------- instance.c */
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *address; /* for comparing only: it may be gone */
+    PyObject *ref;
+} Instance;
+
+extern PyType_Spec instance_spec;
+
+/* The hash that objects have by identity. */
+static inline Py_hash_t
+hash_of_address(PyObject *object)
+{
+    uintptr_t bits = (uintptr_t)object;
+    Py_hash_t hash = (Py_hash_t)((bits >> 4) | (bits << (8 * sizeof bits - 4)));
+    return hash == -1 ? -2 : hash;
+}
+
+/* Whether an element of a key stands for this very object. */
+static inline int
+stands_for(State *st, PyObject *element, PyObject *object)
+{
+    if (!Py_IS_TYPE(element, st->instance) || ((Instance *)element)->address != object)
+        return 0;
+#if PY_VERSION_HEX >= 0x030D0000
+    PyObject *referent;
+    int alive = PyWeakref_GetRef(((Instance *)element)->ref, &referent);
+    Py_XDECREF(referent); /* the caller has `object`, and nobody else is at its address */
+    return alive == 1;
+#else
+    return PyWeakref_GET_OBJECT(((Instance *)element)->ref) == object;
+#endif
+}
 
 /* ----------------------------------------------------------------------------------- the hit, inline */
 
