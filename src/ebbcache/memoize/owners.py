@@ -2,9 +2,9 @@
 
 Each instance that a cached method was called on has a record, found by the instance's id and holding it
 only weakly; the record's serial (with the native store, an object that native code can compare with the
-instance) stands in the keys in the instance's place. So instances may be
-equal or unhashable, and when one dies its record's callback drops its entries from the cache that all
-instances share. A record goes also when its last entry is evicted: an idle instance costs nothing.
+instance) stands in the keys in the instance's place. So instances may be equal or unhashable, and when one
+dies its record's callback drops its entries from the cache that all instances share. A record goes also
+when its last entry is evicted: an idle instance costs nothing.
 
 An instance that cannot be referred to weakly (one of a subclass of int or tuple, say) carries an *anchor*
 in its ``__dict__`` that can, and that dies with it. Copying such an instance copies the anchor too; the
@@ -104,8 +104,9 @@ class Owners:
             return owner
         fresh = Owner(referent, self._died)
         fresh.number = number
-        native = Instance is not None and referent is instance  # an anchor may be in two hands
-        fresh.serial = Instance(instance) if native else next(self._serials)
+        # Not of an anchor, which may be in two hands.
+        native = Instance if referent is instance else None
+        fresh.serial = next(self._serials) if native is None else native(instance)
         fresh.keys = {}
         if owner is not None:  # of an object that is no more
             self._by_id.pop(number, None)
