@@ -158,7 +158,7 @@ def baseline(records: Sequence[Record], samples: Sequence[Record]) -> int:
     started = next((r["t"] for r in records if r["k"] == "start"), None)
     if first is None or started is None:
         return 0
-    before = [s["usage"] for s in samples if started <= s["t"] <= first]
+    before = [s["usage"] for s in samples if started <= s["t"] < first]
     return int(before[-1]) if before else 0
 
 

@@ -107,13 +107,15 @@ def _run(spec: dict[str, Any], groups: list[place.Group], line: Line) -> None:
         cwd=ROOT,
         env=environment,
     )
+    assert process.stdout is not None
+    assert process.stderr is not None
     over = threading.Event()
     last: dict[str, float] = {}
     errors: list[str] = []
     now = [groups[0]]
     threads = [
         threading.Thread(target=_collect, args=(process.stdout, line, last)),
-        threading.Thread(target=lambda: errors.append(process.stderr.read().decode("utf-8", "replace"))),
+        threading.Thread(target=_drain, args=(process.stderr, errors)),
         threading.Thread(target=_sample, args=(now, line, over)),
         threading.Thread(target=_move, args=(spec, groups, now, process.pid, last, line, over)),
     ]
@@ -141,6 +143,8 @@ def _run(spec: dict[str, Any], groups: list[place.Group], line: Line) -> None:
             time.sleep(0.02)
     for thread in threads:
         thread.join()
+    process.stdout.close()
+    process.stderr.close()
     kills = sum(group.kills() for group in groups)
     line.note("exit", code=code, kills=kills, hung=hung, errors=errors[0][-2000:] if errors else "")
 
@@ -156,6 +160,10 @@ def _collect(pipe: Any, line: Line, last: dict[str, float]) -> None:
             continue
         if "progress" in record:
             last["progress"] = record["progress"]
+
+
+def _drain(pipe: Any, errors: list[str]) -> None:
+    errors.append(pipe.read().decode("utf-8", "replace"))
 
 
 def _sample(now: list[place.Group], line: Line, over: threading.Event) -> None:

@@ -237,6 +237,8 @@ class Program:
         self.streams: list[Requests] = []
         self.collector = Collector()
         self.kind.make(1)  # whatever it imports is the program's own, not the cache's
+        if any(load.get("how") == "numpy" for load in spec.get("loads", [])):
+            import numpy  # noqa: F401
         self.front = Front(spec["front"], spec["values"])
         self.loads = Loads(self.progress, tell, self.limit)
         if "EBBCACHE_QUIET" not in os.environ:
