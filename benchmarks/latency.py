@@ -20,6 +20,7 @@ from functools import partial
 from time import monotonic
 from typing import Any
 
+from benchmarks.latency_report import TITLE, plots, report, verdicts
 from benchmarks.latency_rows import (
     Scope,
     calls,
@@ -33,7 +34,8 @@ from benchmarks.rounds import Ratio, Row
 from benchmarks.section import Options, Part
 from ebbcache.store import IMPLEMENTATION
 
-TITLE = "Latency"
+__all__ = ["TITLE", "parts", "plots", "report", "verdicts"]
+
 MILLION = 1_000_000
 
 GROUPS: dict[str, tuple[Callable[[Scope], Iterator[Row]], int]] = {

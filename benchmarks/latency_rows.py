@@ -142,7 +142,7 @@ def deleting(each: Contender) -> Run:
         nanoseconds, halves = 0.0, [keys[n : n + 500] for n in range(0, len(keys), 500)]
         for half in halves:
             nanoseconds += once(half) * len(half)
-            each.fill(half)
+            each.fill(half, half)
         return nanoseconds / len(keys)
 
     return run
@@ -161,7 +161,7 @@ def filled(scope: Scope, size: int) -> tuple[dict[str, Contender], Keys]:
             found[name] = memoised(each)
     chosen: dict[str, Contender] = scope.chosen(found, "dict")
     for each in chosen.values():
-        each.fill(keys)
+        each.fill(keys, keys)
     settle()
     return chosen, keys
 
@@ -202,7 +202,7 @@ def mapping_rows(scope: Scope, size: int) -> Iterator[Row]:
     if size <= 100_000:
         text = [f"key number {key}" for key in keys]
         for each in found.values():
-            each.fill(text)
+            each.fill(text, text)
         yield Row(
             f"get, equal str keys, {where}",
             "dict",
@@ -248,7 +248,7 @@ def ttl_rows(scope: Scope) -> Iterator[Row]:
     keys = list(range(FIRST, FIRST + 1000))
     found: dict[str, Contender] = scope.chosen({"dict": mapped({}), **mappings("ttl")}, "dict")
     for each in found.values():
-        each.fill(keys)
+        each.fill(keys, keys)
     settle()
     runs = {name: getting(each) for name, each in found.items()}
     yield Row("get, TTL, 1,000 entries", "dict", runs, lambda: random.choices(keys, k=scope.many))

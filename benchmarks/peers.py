@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.metadata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -54,21 +54,23 @@ class Contender:
     delete: Callable[[Any], Any] | None = None
     """None: ``del mapping[key]``."""
 
-    def fill(self, keys: list[Any]) -> None:
+    def fill(self, keys: Iterable[Any], values: Iterable[Any]) -> None:
+        """Set each key to its value."""
         if self.set is not None:
-            for key in keys:
-                self.set(key, key)
+            for key, value in zip(keys, values, strict=False):
+                self.set(key, value)
         else:
-            for key in keys:
-                self.mapping[key] = key
+            for key, value in zip(keys, values, strict=False):
+                self.mapping[key] = value
 
 
 def mapped(mapping: Any) -> Contender:
     return Contender(mapping, mapping.get)
 
 
-def through_methods(cache: Any, delete: str) -> Contender:
-    return Contender(cache, cache.get, cache.set, has=False, delete=getattr(cache, delete))
+def through_methods(cache: Any, delete: str, ttl: timedelta | None = None) -> Contender:
+    put = cache.set if ttl is None else functools.partial(cache.set, ttl=ttl)
+    return Contender(cache, cache.get, put, has=False, delete=getattr(cache, delete))
 
 
 def memoised(decorate: Callable[[Any], Any]) -> Contender:
@@ -77,53 +79,55 @@ def memoised(decorate: Callable[[Any], Any]) -> Contender:
     return Contender(call, call, lambda key, _: call(key), has=False)
 
 
-def mappings(policy: str, size: int | None = None) -> dict[str, Contender]:
-    """Return empty caches with a policy of `POLICIES`, ebbcache's first, to hold `size`.
+def builders(policy: str, size: int | None = None) -> dict[str, Callable[[], Contender]]:
+    """Return what makes empty caches with a policy of `POLICIES`, ebbcache's first, to hold `size` entries.
 
     No peer has value density; beside it stand the W-TinyLFU of theine and moka-py, which also decide whom
     to admit. None as size: as many as come.
     """
-    most = size or UNLIMITED
-    hour = 3600.0
+    most, hour = size or UNLIMITED, 3600.0
     cachebox, cachetools = module("cachebox"), module("cachetools")
     lru, moka, theine = module("lru"), module("moka_py"), module("theine")
-    found: dict[str, Contender] = {}
+    found: dict[str, Callable[[], Contender]] = {}
     if policy == "lru":
-        found["LRUCache"] = mapped(ebbcache.LRUCache(size))
+        found["LRUCache"] = lambda: mapped(ebbcache.LRUCache(size))
         if cachebox:
-            found["cachebox"] = mapped(cachebox.LRUCache(size or 0))
+            found["cachebox"] = lambda: mapped(cachebox.LRUCache(size or 0))
         if lru:
-            found["lru-dict"] = mapped(lru.LRU(most))
+            found["lru-dict"] = lambda: mapped(lru.LRU(most))
         if cachetools:
-            found["cachetools"] = mapped(cachetools.LRUCache(most))
+            found["cachetools"] = lambda: mapped(cachetools.LRUCache(most))
         if moka:
-            found["moka-py"] = through_methods(moka.Moka(most, policy="lru"), "remove")
+            found["moka-py"] = lambda: through_methods(moka.Moka(most, policy="lru"), "remove")
     elif policy == "ttl":
-        found["TTLCache"] = mapped(ebbcache.TTLCache(size, ttl=hour))
+        found["TTLCache"] = lambda: mapped(ebbcache.TTLCache(size, ttl=hour))
         if cachebox:
-            found["cachebox"] = mapped(cachebox.TTLCache(size or 0, hour))
+            found["cachebox"] = lambda: mapped(cachebox.TTLCache(size or 0, hour))
         if cachetools:
-            found["cachetools"] = mapped(cachetools.TTLCache(most, hour))
+            found["cachetools"] = lambda: mapped(cachetools.TTLCache(most, hour))
         if moka:
-            found["moka-py"] = through_methods(moka.Moka(most, ttl=hour), "remove")
+            found["moka-py"] = lambda: through_methods(moka.Moka(most, ttl=hour), "remove")
         if theine:
-            cache = theine.Cache(most)
-            late = functools.partial(cache.set, ttl=timedelta(seconds=hour))
-            found["theine"] = Contender(cache, cache.get, late, has=False, delete=cache.delete)
+            found["theine"] = lambda: through_methods(theine.Cache(most), "delete", timedelta(seconds=hour))
     elif policy in ("lfu", "density"):
         name = {"lfu": "LFUCache", "density": "DensityCache"}[policy]
-        found[name] = mapped(getattr(ebbcache, name)(size))
+        found[name] = lambda: mapped(getattr(ebbcache, name)(size))
         if cachebox and policy == "lfu":
-            found["cachebox"] = mapped(cachebox.LFUCache(size or 0))
+            found["cachebox"] = lambda: mapped(cachebox.LFUCache(size or 0))
         if cachetools and policy == "lfu":
-            found["cachetools"] = mapped(cachetools.LFUCache(most))
+            found["cachetools"] = lambda: mapped(cachetools.LFUCache(most))
         if moka:
-            found["moka-py"] = through_methods(moka.Moka(most, policy="tiny_lfu"), "remove")
+            found["moka-py"] = lambda: through_methods(moka.Moka(most, policy="tiny_lfu"), "remove")
         if theine:
-            found["theine"] = through_methods(theine.Cache(most), "delete")
+            found["theine"] = lambda: through_methods(theine.Cache(most), "delete")
     else:
         raise ValueError(f"policy must be lru, lfu, ttl or density, not {policy!r}")
     return found
+
+
+def mappings(policy: str, size: int | None = None) -> dict[str, Contender]:
+    """Return what `builders` makes."""
+    return {name: build() for name, build in builders(policy, size).items()}
 
 
 def decorators(size: int | None = None) -> dict[str, Callable[[Any], Any]]:

@@ -64,6 +64,8 @@ class Verdict:
     unit: str = ""
     """What the two numbers are: "ns", "bytes an entry", "of dict's time", "miss ratio"."""
     better: Literal["lower", "higher"] = "lower"
+    pure: bool = False
+    """Whether this is the Python store, which stands in where the native one cannot be built."""
 
     @property
     def won(self) -> bool:

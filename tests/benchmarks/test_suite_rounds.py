@@ -63,7 +63,7 @@ def test_verdicts_know_who_is_behind() -> None:
 def test_every_contender_of_every_policy_holds_what_it_is_given() -> None:
     for policy in ("lru", "lfu", "ttl", "density"):
         for name, each in mappings(policy, 1000).items():
-            each.fill([2001, 2002])
+            each.fill([2001, 2002], [2001, 2002])
             got = each.get(2001)
             assert (got[0] if isinstance(got, tuple) else got) == 2001, (policy, name)
 
