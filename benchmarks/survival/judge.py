@@ -83,6 +83,9 @@ def judge(records: Sequence[Record]) -> Verdict:
         and not any(r["k"] == "checks" for r in records)
     ):
         wrong.append("the invariants were not checked")
+    said = sum(r["k"] == "log" and r["level"] == "WARNING" and "exhausted" in r["text"] for r in records)
+    if spec.get("dies") and spec["front"] == "ebbcache" and said != 1:
+        wrong.append(f"that memory was exhausted was said {said} times, not once")
     pressures = under_pressure(samples)
     hits = sum(s["hits"] for s in summaries) or sum(r["hits"] for r in _newest(reports).values())
     misses = sum(s["misses"] for s in summaries) or sum(r["misses"] for r in _newest(reports).values())
@@ -112,9 +115,7 @@ def judge(records: Sequence[Record]) -> Verdict:
         insert_p999=_worst(summaries, "on_insert", "p999"),
         insert_max=_worst(summaries, "on_insert", "max"),
         insert_cpu=_worst(summaries, "on_insert", "max_cpu"),
-        exhausted_said=sum(
-            r["k"] == "log" and r["level"] == "WARNING" and "exhausted" in r["text"] for r in records
-        ),
+        exhausted_said=said,
         cached_at_end=cached,
         wrong=wrong,
     )

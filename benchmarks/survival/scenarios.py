@@ -61,7 +61,7 @@ def _burst(share: float, how: str, **more: Any) -> dict[str, Any]:
 
 # Requests of each kind that take about nine seconds and ask for more distinct bytes than any limit here.
 BYTES = {"values": "bytes", "requests": 160_000}
-DICTS = {"values": "dicts", "requests": 260_000, "limit": 128 * MIB}
+DICTS = {"values": "dicts", "requests": 240_000, "limit": 96 * MIB}
 HALVES = {"values": "halves", "requests": 9_000}
 GIL = {"seconds": 2.0}
 
@@ -167,3 +167,6 @@ VARIANTS = (
         10, "threads", **(BYTES | {"requests": 240_000}), loads=(_saw(),), more={"threads": 8}, sizes=False
     ),
 )
+
+SMALL = frozenset(variant.id for variant in VARIANTS if variant.values == "dicts")
+"""The programs whose values are small objects."""

@@ -75,12 +75,18 @@ class TestFate:
 
     def test_a_program_that_dies_with_empty_caches_does_not_blame_them(self) -> None:
         story = Story(dies=True)
+        story.add("log", 5.0, level="WARNING", text="memory pressure: exhausted (was hard)")
         steady(story, until=5.0)
         steady(story, cached=1, since=5.0)
         verdict = story.end(code=-9, kills=1)
         assert not verdict.survived
         assert not verdict.blamed
         assert verdict.good
+
+    def test_a_program_that_dies_unwarned_is_bad(self) -> None:
+        story = Story(dies=True)
+        steady(story, cached=1)
+        assert not story.end(code=-9, kills=1).good
 
     def test_failed_calls_and_crashes_are_bad(self) -> None:
         story = Story()
