@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from ebbcache.units import parse_bytes
 __all__ = ["Gave", "Pass", "Reclaimed", "current_pass", "divide", "reclaim", "sizes"]
 
 ROUNDS = 64
+SLICE = 0.002  # s: for so long a cache may keep other threads waiting in a pass that has time
 
 
 def _taken_lock() -> threading.Lock:
@@ -102,6 +104,11 @@ def sizes(*, tallied_only: bool = False) -> int:
     return sum(min(shrinker.held() or 0, most) for shrinker in asked)
 
 
+def unknown_sizes() -> bool:
+    """Return whether somebody is registered who states no size that is counted here."""
+    return any(not each.tallies for each in registered())
+
+
 def reclaim(
     target: int | str | None,
     hard: bool = False,
@@ -115,9 +122,10 @@ def reclaim(
     """Have the registered shrinkers free `target` bytes (None: all they can) and say who freed what.
 
     Soft passes skip shrinkers that were slow lately, and ask nobody any more once `seconds` have gone by;
-    hard ones ask everyone, however long it takes. No answer counts for more than `most` bytes (default:
-    the machine's memory) or than the size stated just before the call. With `tallied_only` only those that
-    keep a tally are asked: caches make room among themselves, with memory not yet short.
+    caches, which free any amount, are then asked for no more at a time than they do in a slice of `SLICE`
+    seconds. Hard passes ask everyone, however long it takes. No answer counts for more than `most` bytes
+    (default: the machine's memory) or than the size stated just before the call. With `tallied_only` only
+    those that keep a tally are asked: caches make room among themselves, with memory not yet short.
 
     If another thread's pass is under way this waits for its end, at most `wait` seconds, and then returns
     a result with `busy` set either way: what was needed before may not be needed any more. Called from
@@ -204,13 +212,20 @@ def _run(
             share = shares[at] if target is None else min(shares[at], target - freed)
             if share == 0:
                 break  # so are all that follow
-            gave = shrinker.ask(share, hard, most)
-            freed += gave.freed
-            _note(by, number, gave)
+            while True:
+                # Not in one go, as long as there is time: other threads want to run in between.
+                piece = share if end is None else min(share, shrinker.within(min(SLICE, end - clock.now)))
+                gave = shrinker.ask(piece, hard, most)
+                freed += gave.freed
+                share -= gave.freed
+                _note(by, number, gave)
+                if (target is not None and freed >= target) or (end is not None and clock.now >= end):
+                    return
+                if gave.freed < piece or share <= 0:
+                    break
+                time.sleep(0)
             if gave.freed == 0:
                 idle.add(number)
-            if (target is not None and freed >= target) or (end is not None and clock.now >= end):
-                return
         if not any(shares):
             return
         playing = [(i, s) for i, s in playing if i not in idle]

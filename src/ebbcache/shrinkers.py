@@ -13,6 +13,7 @@ import inspect
 import itertools
 import logging
 import operator
+import sys
 import threading
 import traceback
 import weakref
@@ -48,6 +49,7 @@ WORTHWHILE = 8 * 1024 * 1024
 REST = 100.0
 LONGEST_REST = 60.0
 MOST_CAUSES = 32
+PIECE = 64 * 1024  # bytes: less is not worth a call
 
 # Every change is one dict operation with an int key: atomic, and unable to run anyone's code. So the
 # callback of a weak reference may run in the middle of anything, garbage collection included.
@@ -176,6 +178,7 @@ class Shrinker:
         "_func",
         "_last_error",
         "_likely",
+        "_pace",
         "_registry",
         "_rests_until",
         "_size",
@@ -199,6 +202,7 @@ class Shrinker:
         self._slowest = self._rests_until = 0.0
         self._last_error: str | None = None
         self._likely: int | None = None
+        self._pace = 0.0
         self._causes: set[str] = set()
 
     @property
@@ -251,8 +255,11 @@ class Shrinker:
         return self._tally is not _nothing
 
     def resting(self, now: float) -> bool:
-        """Whether it was slow so recently that soft rounds should pass it over (seconds of `clock`)."""
-        return now < self._rests_until
+        """Whether it was slow so recently that soft rounds should pass it over (seconds of `clock`).
+
+        Never a cache: it frees in slices, and is slow only when its thread does not get to run.
+        """
+        return now < self._rests_until and not self.tallies
 
     def held(self) -> int | None:
         """Ask for the size it states, in bytes; None if it states none, or nonsense, or is gone."""
@@ -265,6 +272,12 @@ class Shrinker:
         except Exception as exc:
             self._failed("size", exc)
             return None
+
+    def within(self, seconds: float) -> int:
+        """Return the bytes that a cache is likely to free in `seconds`; no limit if it is none."""
+        if not self.tallies:
+            return sys.maxsize
+        return max(int(self._pace * seconds), PIECE)
 
     def offer(self, hard: bool, most: int, *, tally: bool = True) -> Offer:
         """Ask what it could give, with its tally unless `tally` is False. Slow answers make it rest."""
@@ -310,6 +323,8 @@ class Shrinker:
             self._slowest = max(self._slowest, seconds)
             # Whoever gave all it was asked for may hold more; whoever gave less has shown its bottom.
             self._likely = min(2 * freed, most) if freed >= target else freed
+            if freed and seconds:
+                self._pace = freed / seconds
             if error == "interrupted":
                 self._last_error = error
             self._timed(seconds, freed)

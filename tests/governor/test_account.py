@@ -117,9 +117,16 @@ def test_room_for_an_unknown_burst_is_left_as_long_as_nothing_can_be_given_back(
     account = Account()
     look(account, others=56 * MIB, cached=0, now=0.0)
     assert account.unknown(256 * MIB) == 70 * MIB
-    for _ in range(50):
-        account.returned(10 * MIB, 10 * MIB)
-    assert account.unknown(256 * MIB) < MIB
+    burst = account.unknown(256 * MIB)
+    assert account.room_for(burst, trim=0.05) == burst
+    for _ in range(50):  # malloc gives it back when trimmed, which takes a while
+        account.returned(10 * MIB, 0, 10 * MIB)
+    slow = account.room_for(burst, trim=0.03)
+    assert slow == pytest.approx(0.05 * 1024 * MIB, rel=0.01)
+    for _ in range(50):  # it comes back when freed: all it takes is to look
+        account.returned(10 * MIB, 10 * MIB, 10 * MIB)
+    assert account.room_for(burst, trim=0.03) < slow / 2
+    assert account.room_for(MIB, trim=0.03) == pytest.approx(MIB, rel=0.01)
 
 
 def test_growth_that_was_announced_is_no_burst() -> None:
@@ -161,7 +168,10 @@ def test_claims_that_never_show_are_believed_less_and_less() -> None:
 def test_the_return_rate_follows_what_the_kernel_gets_back() -> None:
     account = Account()
     for _ in range(40):
-        account.returned(10 * MIB, 2 * MIB)
+        account.returned(10 * MIB, 2 * MIB, 2 * MIB)
+    assert account.return_rate == pytest.approx(0.2, abs=0.01)
+    for _ in range(40):  # with malloc still holding on to it, nothing can be said
+        account.returned(10 * MIB, 0, None)
     assert account.return_rate == pytest.approx(0.2, abs=0.01)
 
 

@@ -11,6 +11,7 @@ import pytest
 
 import ebbcache
 from ebbcache import engine, governor, testing
+from ebbcache.governor.trimming import Heap
 from ebbcache.testing import Machine
 
 MIB = 1 << 20
@@ -343,9 +344,9 @@ def test_a_trim_that_brings_nothing_does_not_take_the_place_of_eviction() -> Non
         cache = ebbcache.LRUCache[int, None](sizeof=entry_bytes)
         fill(cache, 10_000)
         ebbcache.reclaim(cache.nbytes // 2)
-        heap = Heap(played)
+        heap = PlayedHeap(played)
         heap.trim = lambda: None  # type: ignore[method-assign]
-        played.governor.malloc = heap
+        played.governor.heap = Heap(heap, lambda: played.time)
         before = cache.nbytes
         played.others += played.headroom - 4 * MIB
         played.look()
@@ -369,7 +370,7 @@ def test_an_insert_survives_a_governor_that_fails(
     assert [record.levelname for record in caplog.records] == ["ERROR"]
 
 
-class Heap:
+class PlayedHeap:
     """A malloc that keeps what caches free until it is told to return it."""
 
     def __init__(self, played: Machine) -> None:
@@ -386,8 +387,8 @@ class Heap:
 
 def test_what_malloc_holds_is_returned_before_anything_more_is_evicted() -> None:
     with testing.machine(LIMIT, 40 * MIB, returns=0.0) as played:
-        heap = Heap(played)
-        played.governor.malloc = heap
+        heap = PlayedHeap(played)
+        played.governor.heap = Heap(heap, lambda: played.time)
         cache = ebbcache.LRUCache[int, None](sizeof=entry_bytes)
         fill(cache, 10_000)
         full = cache.nbytes

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from types import EllipsisType
 
 from ebbcache import engine, shrinkers
-from ebbcache.governor.deciding import Governor
+from ebbcache.governor.deciding import Governor, Neighbourhood
 from ebbcache.governor.watcher import Expiring, Watcher, install
 from ebbcache.memory import Memory
 from ebbcache.store import Allowance
@@ -35,9 +35,19 @@ def _limit(limit: int | str | None, name: str) -> int | None:
     return amount
 
 
+def _neighbours() -> Neighbourhood | None:
+    try:
+        from ebbcache.governor.neighbours import Neighbours
+    except ImportError:  # not every platform has file locks of that kind: other processes are strangers
+        return None
+    return Neighbours()
+
+
 _memory = Memory(limit=_limit(os.environ.get("EBBCACHE_LIMIT") or None, "EBBCACHE_LIMIT"))
 allowance = Allowance()
-the_watcher = Watcher(Governor(_memory, allowance=allowance), _memory)
+the_watcher = Watcher(
+    Governor(_memory, allowance=allowance, neighbours=_neighbours(), wake=_memory.wake), _memory
+)
 the_watcher.governor.reserve = parse_bytes(os.environ.get("EBBCACHE_RESERVE") or 0, "EBBCACHE_RESERVE")
 install(the_watcher)
 shrinkers.when_registered(the_watcher.ensure_running)

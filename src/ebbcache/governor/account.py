@@ -25,6 +25,8 @@ HALF_LIFE = 10.0  # s: then its distance from the present decays
 BURST_SECONDS = 0.5  # s: growth within about this long is one burst
 BURST_HALF_LIFE = 120.0  # s: a burst is expected to come again for minutes,
 MOMENTUM_HALF_LIFE = 2.0  # s: and to go on for a moment
+BURST_RATE = 1 << 30  # bytes/s: how fast others may grow,
+REACTION = 0.02  # s: and how soon that is seen and answered
 UNKNOWN_BURST = 0.2, 0.15  # of what others leave: kept for a burst never seen; more for a young program
 UNKNOWN_MOST = 2 << 30  # bytes: bursts grow with programs, not with machines
 YOUNG = 600.0  # s: in which that more halves
@@ -51,6 +53,12 @@ class Marks:
         return cls(step, 2 * step, 3 * step)
 
 
+def _blend(mean: float | None, share: float) -> float:
+    """Return the running mean of a share, with one more of it."""
+    share = min(1.0, max(0.0, share))
+    return share if mean is None else 0.8 * mean + 0.2 * share
+
+
 class Account:
     """The running estimates, renewed by `observe` at each look. Amounts are bytes, times seconds."""
 
@@ -62,6 +70,7 @@ class Account:
         self.floor = 0  # of what others are busy with
         self.retained = 0
         self._return_rate: float | None = None
+        self._at_once: float | None = None
         self._before_burst = 0.0
         self._burst = self._momentum = 0.0
         self._peak_at = self._floor_at = 0.0
@@ -73,7 +82,8 @@ class Account:
     def elsewhere(self) -> Account:
         """Return an account for another ceiling: another usage, but the same program."""
         account = Account()
-        account._return_rate, account._began = self._return_rate, self._began
+        account._return_rate, account._at_once = self._return_rate, self._at_once
+        account._began = self._began
         return account
 
     @property
@@ -83,13 +93,13 @@ class Account:
 
     @property
     def expected(self) -> int:
-        """What others must be able to grow to without anybody making way.
+        """What others are expected to grow to: to where they lately were, or by what they once grew."""
+        return max(self.peak, self.floor + self.burst, self.others)
 
-        To where they lately were, or by what they once grew; and by what they grow just now, as far as
-        evicting for it gives the kernel anything back.
-        """
-        going_on = int(self._momentum * self.return_rate)
-        return max(self.peak, self.floor + self.burst, self.others + going_on)
+    @property
+    def going_on(self) -> int:
+        """What others are about to grow by, as they do just now, as far as evicting gives memory back."""
+        return int(self._momentum * self.return_rate)
 
     @property
     def return_rate(self) -> float:
@@ -101,18 +111,28 @@ class Account:
         """How many bytes to free for one that is to come back: at most 2, and 1 while nothing is known."""
         return 1.0 if self._return_rate is None else 1.0 / max(0.5, self._return_rate)
 
-    def unknown(self, limit: int) -> int:
-        """What to leave free above the floor of others, under `limit`, for a first burst of unknown size.
+    def room_for(self, growth: int, trim: float) -> int:
+        """What to leave free for others to grow by `growth`, when a trim takes `trim` seconds.
 
-        Nothing if all that is freed goes back to the kernel. If less than half of it does: 35 % of what
-        others leave, falling to 20 % with the age of the program, at most 2 GiB; a larger first burst is
-        not survived.
+        All that caches cannot give back to the kernel; and of what they can, as much as others may take
+        until somebody has looked and, where malloc lets go only when trimmed, trimmed.
+        """
+        growth = max(0, growth)
+        at_once = min(self._at_once or 0.0, self.return_rate)
+        never = growth * (1.0 - self.return_rate)
+        late = min(growth * (self.return_rate - at_once), BURST_RATE * (REACTION + trim))
+        return int(never + late + min(growth * at_once, BURST_RATE * REACTION))
+
+    def unknown(self, limit: int) -> int:
+        """How much others, under `limit`, may first grow by that nobody knows yet: a convention.
+
+        35 % of what they leave, falling to 20 % with the age of the program, at most 2 GiB. A larger first
+        burst may not be survived where freed memory does not go back to the kernel.
         """
         always, young = UNKNOWN_BURST
         age = (self._now or 0.0) - (self._began or 0.0)
         share = always + young * 0.5 ** (age / YOUNG)
-        most = min(max(0, limit - self.floor) * share, UNKNOWN_MOST)
-        return int(most * min(1.0, 2.0 - 2.0 * self.return_rate))
+        return int(min(max(0, limit - self.floor) * share, UNKNOWN_MOST))
 
     @property
     def in_flight(self) -> int:
@@ -211,7 +231,12 @@ class Account:
         if amount > 0:
             self._claims.append((now + IN_FLIGHT_SECONDS, int(amount * self._trust)))
 
-    def returned(self, freed: int, fallen: int) -> None:
-        """Learn what share of `freed` bytes the kernel got back in one reclaim: usage fell by `fallen`."""
-        share = min(1.0, max(0.0, fallen / freed))
-        self._return_rate = share if self._return_rate is None else 0.8 * self._return_rate + 0.2 * share
+    def returned(self, freed: int, at_once: int, trimmed: int | None) -> None:
+        """Learn what share of `freed` bytes the kernel got back in one reclaim.
+
+        Usage fell by so much `at_once`, and by so much in all after a trim, or none was needed; None: one
+        could have brought more.
+        """
+        self._at_once = _blend(self._at_once, at_once / freed)
+        if trimmed is not None:
+            self._return_rate = _blend(self._return_rate, trimmed / freed)

@@ -15,37 +15,38 @@ from __future__ import annotations
 
 import gc
 import logging
-import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, Protocol
 
 from ebbcache import engine
 from ebbcache.clock import clock
 from ebbcache.governor import allocator
 from ebbcache.governor.account import MIB, Account, Marks
+from ebbcache.governor.shares import Share, part_of_excess, part_of_shortage
+from ebbcache.governor.trimming import Heap, Level, Malloc
+from ebbcache.governor.turns import Turns
 from ebbcache.memory import Reading
 from ebbcache.store import Allowance
 from ebbcache.units import format_bytes
 
 log = logging.getLogger("ebbcache.governor")
 
-WAIT = 0.005  # s: the longest that an insert waits for another thread's look
+WAIT = 0.002  # s: the longest that an insert waits for another thread's look
+SLICE = 0.002  # s: for how long an insert frees memory while there is time
+LONG_SLICE = 0.02  # s: the same for the watcher, which holds nobody up
 PATIENCE = 1.0  # s: the same for a caller who asked for memory by name
 FASTEST, SLOWEST = 0.01, 1.0  # s: bounds of the watcher's interval
 BURST = 1 << 30  # bytes/s: what others may allocate while nobody looks
 SMALLEST_GRANT = 64 << 10  # bytes: under this a look would cost more than it guards
 UNGOVERNED = 256 * MIB  # bytes: the allowance where nothing limits memory
 COLLECT_EVERY = 5.0  # s: between two full garbage collections when nothing else is left
-ASK_EVERY = 0.25  # s: between two questions what malloc holds free
+ROUND = 0.02  # s: after which neighbours that were to free something should have
 LEARN_EVERY = 1.0  # s: how often growth asks malloc what came of what it freed
-TRIM_SHARE = {"calm": 1 / 50, "soft": 1 / 20, "hard": 1 / 3}  # of the time may be spent in malloc_trim
 
-T = TypeVar("T")
-Level = Literal["calm", "soft", "hard"]
 State = Literal["calm", "soft", "hard", "exhausted"]
 
 
@@ -57,15 +58,27 @@ class MemorySource(Protocol):
         ...
 
 
-class Malloc(Protocol):
-    """What the governor needs of `ebbcache.governor.allocator`."""
+class Neighbourhood(Protocol):
+    """What the governor needs of `ebbcache.governor.neighbours.Neighbours`."""
 
-    def free_bytes(self) -> int:
-        """Return the bytes that malloc holds free."""
+    def join(self, ceiling: str | None) -> None:
+        """Be one of those under `ceiling`."""
         ...
 
-    def trim(self) -> None:
-        """Have malloc return what it can."""
+    def publish(self, mine: Share) -> None:
+        """Tell the others."""
+        ...
+
+    def look(self) -> list[Share]:
+        """Return what the others say."""
+        ...
+
+    def leave(self) -> None:
+        """Be counted no longer."""
+        ...
+
+    def after_fork(self) -> None:
+        """Be somebody new."""
         ...
 
 
@@ -82,17 +95,6 @@ class Plan:
     growth: bool = False
 
 
-class Turn:
-    """Somebody's turn to look: whose, and a lock that is free when it is over."""
-
-    __slots__ = ("over", "thread")
-
-    def __init__(self) -> None:
-        self.thread = threading.get_ident()
-        self.over = threading.Lock()
-        self.over.acquire()
-
-
 class Governor:
     """Decides for one process, with `memory` and `timer` (seconds) injected; watcher.py has the thread."""
 
@@ -103,10 +105,14 @@ class Governor:
         timer: Callable[[], float] = time.monotonic,
         allowance: Allowance | None = None,
         malloc: Malloc = allocator,
+        neighbours: Neighbourhood | None = None,
+        wake: Callable[[], object] = lambda: None,
     ) -> None:
         self.memory = memory
-        self.malloc = malloc
         self.timer = timer
+        self.heap = Heap(malloc, timer)
+        self.neighbours = neighbours
+        self.wake = wake  # the watcher, to do at once what an insert has no time for
         self.allowance = allowance or Allowance()
         self.reserve = 0
         self.marks_override: Marks | None = None
@@ -121,18 +127,28 @@ class Governor:
         self._inserting = 0
         self._rooms: list[tuple[int, int]] = []
         self._hard_headroom: int | None = None
-        self._collected_at = self._learnt_at = self._trimmed_until = float("-inf")
-        self._trim_took = 0.0
-        self._ask_malloc_at = float("-inf")
-        self._idle = self._hollow = 0
+        self._collected_at = self._learnt_at = float("-inf")
         self._looked_at = float("-inf")
         self._futile = 0
-        self.renew_lock()
+        self._mates: list[Share] = []
+        self._held = self._own = 0
+        self._inherited: int | None = 0
+        self._urgency = 1.0
+        self._urged_at, self._urged_headroom = float("-inf"), 0
+        self._slice = 1 << 62
+        self._turns = Turns()
 
-    def renew_lock(self) -> None:
-        """Forget who was looking: a forked child inherits the turn of a thread that it does not have."""
-        self._gate = threading.RLock()
-        self._turn: Turn | None = None
+    def after_fork(self) -> None:
+        """Begin anew in a forked child: with nobody's turn running, and with what it inherited.
+
+        Entries from before the fork lie in pages that it shares with its parent: dropping them gives
+        nothing back, and copies the pages that they are on. So they count as others' memory here.
+        """
+        self._turns = Turns()
+        self._inherited = None  # summed up at the first look: in the middle of a fork no other code runs
+        self._mates = []
+        if self.neighbours is not None:
+            self.neighbours.after_fork()
 
     # -- looking ---------------------------------------------------------------------------------------
 
@@ -140,48 +156,17 @@ class Governor:
         """Answer whether an insert of `size` bytes is kept, now that the allowance is used up."""
         if self.state == "exhausted" and self.timer() - self._looked_at < FASTEST:
             return False  # nothing can have changed
-        kept = self._in_turn(WAIT, partial(self._look, size))
+        kept = self._turns.within(WAIT, partial(self._look, size))
         if kept is not None:
             return kept
-        running = self._turn
-        if running is not None and running.thread == threading.get_ident():
+        if self._turns.mine():
             # A shrinker, listener or finaliser inserts in the middle of a look.
             return self.state != "exhausted"
         return self._overdraw()
 
     def look(self) -> None:
         """Read and act once, as the watcher does; passed over while another thread is at it."""
-        self._in_turn(WAIT, self._look)
-
-    def _in_turn(self, seconds: float, work: Callable[[], T]) -> T | None:
-        """Return what `work()` does; None, undone, if another thread's turn lasts longer than `seconds`.
-
-        A turn is a token, not a lock around data: nobody waits for it longer than `seconds`, so the user's
-        callbacks that run during a turn hold nobody up. It is taken and given up in straight-line code, and
-        the `finally` is entered before it is taken: no exception of a signal handler leaves it taken.
-        """
-        turn = Turn()
-        try:
-            return work() if self._take(turn, seconds) else None
-        finally:
-            with self._gate:
-                if self._turn is turn:
-                    self._turn = None
-                    self._inserting = 0
-            turn.over.release()
-
-    def _take(self, turn: Turn, seconds: float) -> bool:
-        """Make `turn` the one that runs, if need be after another thread's, within `seconds`."""
-        with self._gate:
-            running = self._turn
-            if running is None:
-                self._turn = turn
-        if running is not None and running.thread != turn.thread and running.over.acquire(timeout=seconds):
-            running.over.release()
-            with self._gate:
-                if self._turn is None:
-                    self._turn = turn
-        return self._turn is turn
+        self._turns.within(WAIT, self._look)
 
     def _overdraw(self) -> bool:
         """Answer for an insert that cannot look because another thread's look takes long.
@@ -193,8 +178,15 @@ class Governor:
             return reading is None and self.state == "calm"
         return -self.allowance.left <= max(0, reading.headroom - self.marks.min) // 8
 
-    def _look(self, inserting: int = 0) -> bool:
-        self._inserting = inserting
+    def _look(self, inserting: int | None = None) -> bool:
+        """Read and act; for an insert of so many bytes, or (None) for the watcher, which has more time."""
+        self._inserting = inserting or 0
+        try:
+            return self._act(watching=inserting is None)
+        finally:
+            self._inserting = 0
+
+    def _act(self, watching: bool) -> bool:
         self.looks += 1
         self._looked_at = self.timer()
         reading = self._read()
@@ -205,7 +197,7 @@ class Governor:
             return not lost
         before, freed = self._hard_headroom, 0
         plan = self._plan(reading)
-        if plan.target > 0 and not plan.growth and self._trim_instead(plan):
+        if plan.target > 0 and not plan.growth and self._trim_instead(plan, watching):
             self._hard_headroom = before  # the fall that this plan answers is still to be made good
             plan = self._plan(self.reading or reading)
         for again in (False, True):  # a second time where the first did not end hard pressure
@@ -213,7 +205,7 @@ class Governor:
             if plan.target <= 0:
                 break
             was = plan.level
-            freed += self._free(plan, tallied_only=again or plan.growth)
+            freed += self._free(plan, watching, tallied_only=again or plan.growth)
             plan = self._plan(self.reading or reading)
             if not was == plan.level == "hard":
                 break
@@ -222,13 +214,19 @@ class Governor:
         else:
             self._enter_state(plan.level)
         exhausted = self.state == "exhausted"
-        self.allowance.left = 0 if exhausted else plan.grant
+        # Under soft pressure an insert that freed something may use half of it, and need not look again.
+        grant = freed // 2 if plan.level == "soft" and not watching else plan.grant
+        self.allowance.left = 0 if exhausted else grant
+        if self.neighbours is not None:
+            self.neighbours.publish(Share(self._own, self.allowance.left, self.rooms))
         # A value that could not stay even if every cache made way for it is not taken in.
         return not exhausted and self._inserting <= self.cap
 
     def _read(self, *, trimmed: bool = False) -> Reading | None:
+        self._held = held = engine.sizes(tallied_only=True)
+        self._inherited = held if self._inherited is None else min(self._inherited, held)
         # The value being inserted is in usage already; counted as cached it is not mistaken for others.
-        cached = engine.sizes(tallied_only=True) + self._inserting
+        self._own = held - self._inherited + self._inserting
         reading = self.memory.read()
         clock.tick()
         if reading is not None:
@@ -237,10 +235,10 @@ class Governor:
                 account = self._accounts[reading.source] = self.account.elsewhere()
             account.observe(
                 reading.usage,
-                cached,
+                self._own + self._theirs(reading, account),
                 self.timer(),
                 announced=self.rooms,
-                idle=self._idle_bytes(),
+                idle=self.heap.idle(),
                 trimmed=trimmed,
             )
             self.account = account
@@ -248,26 +246,28 @@ class Governor:
             self.marks = self.marks_override or Marks.of(reading.limit)
         return reading
 
-    def _idle_bytes(self) -> int:
-        """Return what malloc holds free and the kernel has not got back, as of a moment ago.
+    def _theirs(self, reading: Reading, account: Account) -> int:
+        """Return what the caches of other processes under this ceiling hold, and tell them of ours.
 
-        Asked again when that takes a hundredth of the time at most. Pages that a trim returned out of the
-        middle of the heap still are free blocks to malloc, until they are used again.
+        They may have taken in as much as they were granted since they last said so: what usage has grown by
+        that nothing else explains is theirs, as far as that goes.
         """
-        now = self.timer()
-        if now >= self._ask_malloc_at:
-            free = self.malloc.free_bytes()
-            self._hollow = min(self._hollow, free)
-            self._idle = free - self._hollow
-            self._ask_malloc_at = now + max(ASK_EVERY, 100 * (self.timer() - now))
-        return self._idle
+        if self.neighbours is None:
+            return 0
+        self.neighbours.join(reading.shared)
+        self.neighbours.publish(Share(self._own, max(0, self.allowance.left), self.rooms))
+        self._mates = self.neighbours.look()
+        cached = sum(mate.cached for mate in self._mates)
+        unexplained = reading.usage - self._own - cached - account.retained - account.others
+        granted = sum(mate.grant for mate in self._mates)
+        return min(cached + min(granted, max(0, unexplained)), max(0, reading.usage - self._own))
 
     # -- deciding --------------------------------------------------------------------------------------
 
     @property
     def kept_free(self) -> int:
         """The headroom (bytes) that reclaim restores: `high` or the user's reserve, plus rooms made."""
-        return max(self.marks.high, self.reserve) + self.rooms
+        return max(self.marks.high, self.reserve) + self.rooms + sum(mate.room for mate in self._mates)
 
     @property
     def rooms(self) -> int:
@@ -282,9 +282,12 @@ class Governor:
         """The most bytes that caches may hold: what others are expected to take and the free part leave."""
         if self.reading is None:
             return 0
-        limit, account = self.reading.limit, self.account
-        taken = max(account.expected + self.kept_free, account.floor + account.unknown(limit) + self.rooms)
-        return max(0, limit - taken)
+        limit, account, trim = self.reading.limit, self.account, self.heap.took
+        rooms = self.kept_free - max(self.marks.high, self.reserve)
+        again = account.room_for(account.expected - account.others, trim)
+        known = account.others + max(again, account.going_on) + self.kept_free
+        unknown = account.floor + account.room_for(account.unknown(limit), trim) + rooms
+        return max(0, limit - max(known, unknown))
 
     def _plan(self, reading: Reading) -> Plan:
         account, marks = self.account, self.marks
@@ -299,23 +302,52 @@ class Governor:
                 left = min(left, reading.hard_headroom)
         if left < marks.min:
             short += account.in_flight  # no time for mere words
-            return Plan("hard", max(short, self._fallen(left), self._inserting), 0)
+            part = self._part(left)
+            return Plan("hard", max(int(max(short, self._fallen(left)) * part), self._inserting), 0)
         self._hard_headroom = None
         room = reading.headroom + account.credit - extra
         if room < marks.low or (self.state != "calm" and short > 0):
-            return Plan("soft", short, 0)
+            # With memory this short, caches that are over their cap come down to it at once.
+            over = (account.cached - self.cap) * part_of_excess(self._own, self._mates, self.cap)
+            return Plan("soft", int(max(short * self._part(left), over)), 0)
+        self._urgency = 1.0
+        return self._grow(room)
+
+    def _grow(self, room: int) -> Plan:
+        """Return the plan for calm times: what may come in, and what makes way for it at the cap.
+
+        Of what all processes under this ceiling retain, inserts here can reuse only this one's part.
+        """
+        account, cap, own = self.account, self.cap, self._own
+        processes = 1 + len(self._mates)
+        room -= int(account.retained * (1.0 - part_of_shortage(own, self._mates)))
         # Half of what is retained counts: inserts are likely to reuse it, a burst of others is not.
-        room = min(self.cap - account.cached - account.retained // 2, room - marks.high)
-        if room >= SMALLEST_GRANT:
-            return Plan("calm", 0, max(room // 4, SMALLEST_GRANT))
-        over = max(account.cached - self.cap, 0)
+        free = min(cap - account.cached - account.retained // 2, room - self.marks.high)
+        if free >= SMALLEST_GRANT:
+            return Plan("calm", 0, max(free // (4 * processes), SMALLEST_GRANT))
+        # At the cap a process may still grow to an equal part of it: those with more make way.
+        behind = min(cap // processes - own, room - self.marks.low)
+        if self._mates and behind >= SMALLEST_GRANT:
+            return Plan("calm", 0, max(behind // (4 * processes), SMALLEST_GRANT))
+        over = int(max(account.cached - cap, 0) * part_of_excess(own, self._mates, cap))
         if not over and not self._inserting:
-            return Plan("calm", 0, max(room, 0))
-        # At the cap as much is freed as comes in, a batch at a time so that a look pays for itself. Where
-        # others pushed the cap down, everybody is asked, and there is no hurry.
-        batch = max(min(account.cached, self.cap) // 64, SMALLEST_GRANT)
+            return Plan("calm", 0, max(free // processes, 0))
+        # As much is freed as comes in, a batch at a time so that a look pays for itself, but no more than
+        # goes in a slice. Where others pushed the cap down everybody is asked, and there is no hurry.
+        batch = max(min(own // 64, cap // 64, self._slice), SMALLEST_GRANT)
         target = min(over, max(4 * batch, self._inserting)) + batch
         return Plan("calm", target, batch, growth=over <= self._inserting + SMALLEST_GRANT)
+
+    def _part(self, headroom: int) -> float:
+        """Return this process's part of a shortage, twice as much after each round that did not help.
+
+        Some neighbour may be stuck in a long call, or have no cache that gives.
+        """
+        now = self.timer()
+        if now - self._urged_at >= ROUND:
+            self._urgency = 2 * self._urgency if headroom <= self._urged_headroom else 1.0
+            self._urged_at, self._urged_headroom = now, headroom
+        return min(1.0, part_of_shortage(self._own, self._mates) * self._urgency)
 
     def _fallen(self, headroom: int) -> int:
         """Return what to free under `min`, where the kernel must get memory back, whatever the credit.
@@ -329,67 +361,73 @@ class Governor:
 
     # -- freeing ---------------------------------------------------------------------------------------
 
-    def _free(self, plan: Plan, *, tallied_only: bool) -> int:
+    def _free(self, plan: Plan, watching: bool, *, tallied_only: bool) -> int:
         """Carry `plan` out, account for the answer, and return the bytes freed.
 
         Answers that no reading bears out may be lies: then ask only those whose bytes are counted here.
         """
-        usage, cached = self.account.usage, self.account.cached - self._inserting
+        usage, held = self.account.usage, self._held
         kind = "growth" if plan.growth else "hard" if plan.level == "hard" else "soft"
         self.passes[kind] += 1
         learns = not plan.growth or self.timer() - self._learnt_at >= LEARN_EVERY
-        kept = self.malloc.free_bytes() if learns else 0
+        kept = self.heap.free() if learns else 0
         result = engine.reclaim(
             plan.target,
             plan.level == "hard",
             why="growth" if plan.growth else "pressure",
+            seconds=LONG_SLICE if watching else SLICE,
             most=usage,
             tallied_only=tallied_only,
         )
-        self._note(result.freed, cached)
+        if not watching:  # what goes in a slice, as the last one showed
+            self._slice = result.freed if result.freed < plan.target else 2 * self._slice
+        self._note(result.freed, held)
         self._futile = 0 if result.freed else self._futile + 1
         if learns and result.freed >= MIB:
             self._learnt_at = self.timer()
-            self._follow(result.freed, usage, 0 if plan.level != "calm" else kept, plan.level)
+            self._follow(result.freed, usage, 0 if plan.level != "calm" else kept, plan.level, watching)
         return result.freed
 
-    def _note(self, freed: int, cached: int) -> None:
-        """Account for `freed` bytes: stated sizes show theirs at once, the rest is believed for a while."""
+    def _note(self, freed: int, held: int) -> None:
+        """Account for `freed` bytes: sizes, `held` before, show theirs, the rest is believed a while."""
         self.freed += freed
         left = engine.sizes(tallied_only=True)
-        self.account.claim(freed - max(0, cached - left), self.timer())
+        self.account.claim(freed - max(0, held - left), self.timer())
         self._read()
 
-    def _follow(self, freed: int, usage: int, kept: int, level: Level) -> None:
+    def _follow(self, freed: int, usage: int, kept: int, level: Level, watching: bool) -> None:
         """Find out what the kernel got back of `freed` bytes, and see to it if malloc holds on to them.
 
         `usage` was before; `kept` is what malloc may hold without being asked to return it.
         """
-        if usage - self.account.usage < freed // 2 and self.malloc.free_bytes() - kept >= freed // 2:
-            if not self._may_trim(level):
-                return  # malloc could return it, but it is not worth the time yet: nothing was learnt
+        at_once = usage - self.account.usage
+        if at_once < freed // 2 and self.heap.free() - kept >= freed // 2:
+            if not self._may_trim(level, watching):  # malloc could return it: not worth the time yet
+                self.account.returned(freed, at_once, None)
+                return
             self._trim()
-        self.account.returned(freed, usage - self.account.usage)
+        self.account.returned(freed, at_once, usage - self.account.usage)
 
-    def _trim_instead(self, plan: Plan) -> bool:
+    def _trim_instead(self, plan: Plan, watching: bool) -> bool:
         """Have malloc return what it holds free, if that is worth the time, before anything is evicted."""
-        if not self._may_trim(plan.level):
-            return False
-        self._ask_malloc_at = float("-inf")  # this needs the present figure
-        if self._idle_bytes() < max(MIB, plan.target // 2):
+        if not self._may_trim(plan.level, watching) or self.heap.idle(now=True) < max(
+            MIB, plan.target // 2
+        ):
             return False
         self._trim()
         return True
 
-    def _may_trim(self, level: Level) -> bool:
-        return (self.timer() - self._trimmed_until) * TRIM_SHARE[level] >= self._trim_took
+    def _may_trim(self, level: Level, watching: bool) -> bool:
+        """Whether to trim now; as long as there is time, an insert leaves that to the watcher."""
+        if not self.heap.may_trim(level):
+            return False
+        if not watching and level != "hard":
+            self.wake()
+            return False
+        return True
 
     def _trim(self) -> None:
-        began = self.timer()
-        self.malloc.trim()
-        self._trimmed_until = self.timer()
-        self._trim_took = self._trimmed_until - began
-        self._idle, self._hollow = 0, self.malloc.free_bytes()
+        self.heap.trim()
         self._read(trimmed=True)
 
     def _last_resort(self, plan: Plan) -> Plan:
@@ -431,13 +469,13 @@ class Governor:
         """Free `target` bytes (None: all) on the user's word, and account for them."""
 
         def work() -> engine.Reclaimed:
-            cached = engine.sizes(tallied_only=True)
+            held = engine.sizes(tallied_only=True)
             result = engine.reclaim(target, hard, why="reclaim")
             if self.reading is not None:
-                self._note(result.freed, cached)
+                self._note(result.freed, held)
             return result
 
-        return self._in_turn(PATIENCE, work) or engine.reclaim(target, hard, why="reclaim")
+        return self._turns.within(PATIENCE, work) or engine.reclaim(target, hard, why="reclaim")
 
     @contextmanager
     def make_room(self, amount: int) -> Generator[engine.Reclaimed, None, None]:
@@ -460,7 +498,7 @@ class Governor:
         wanted = missing()
         result = self.reclaim(wanted, False)
         if missing() and result.freed:
-            self._in_turn(PATIENCE, self._trim)
+            self._turns.within(PATIENCE, self._trim)
         if not missing():
             return result
         harder = self.reclaim(missing(), True)
@@ -474,7 +512,7 @@ class Governor:
 
     def interval(self) -> float:
         """Return the seconds to the next look: no burst may run through half the headroom before it."""
-        if self.reading is None or not self.account.cached:
+        if self.reading is None or not (self._held or engine.unknown_sizes()):
             return SLOWEST
         # Where the last passes freed nothing, the next will hardly do better at once.
         patience = FASTEST * (1 << min(self._futile, 5))

@@ -92,13 +92,15 @@ class Watcher:
         if thread is not None and thread is not threading.current_thread():
             self.memory.wake()
             thread.join(timeout=1.0)
+        if self.governor.neighbours is not None:
+            self.governor.neighbours.leave()
         self.memory.close()
 
     def after_fork(self) -> None:
         """Renew, in a forked child, what it cannot share with its parent."""
         self._thread = None
         self._starting = threading.Lock()
-        self.governor.renew_lock()
+        self.governor.after_fork()
         self.governor.allowance.left = 0  # the child's first insert looks for itself, and starts its thread
         self.memory.reopen()
 

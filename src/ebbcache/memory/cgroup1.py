@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterable, Sequence
 
-from ebbcache.memory.files import Kept, excuse, number_after
+from ebbcache.memory.files import Kept, excuse, identity, number_after
 from ebbcache.memory.mounts import Place
 from ebbcache.memory.reading import Ceiling, Missing, Source
 
@@ -43,6 +43,7 @@ class Level(Source):
     def __init__(self, group: str, directory: str, topmost: bool) -> None:
         super().__init__(f"cgroup v1 {group}", directory)
         self.directory = directory
+        self.shared = identity(directory)
         self._topmost = topmost
         self._limit_file = Kept(f"{directory}/memory.limit_in_bytes")
         self._usage = Kept(f"{directory}/memory.usage_in_bytes")

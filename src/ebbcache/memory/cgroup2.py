@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterable, Sequence
 
-from ebbcache.memory.files import Kept, excuse, number_after
+from ebbcache.memory.files import Kept, excuse, identity, number_after
 from ebbcache.memory.mounts import Place
 from ebbcache.memory.reading import Ceiling, Missing, Source
 
@@ -50,6 +50,7 @@ class Level(Source):
     def __init__(self, group: str, directory: str) -> None:
         super().__init__(f"cgroup v2 {group}", directory)
         self.directory = directory
+        self.shared = identity(directory)
         self._max_file = Kept(f"{directory}/memory.max")
         self._high_file = Kept(f"{directory}/memory.high")
         self._current = Kept(f"{directory}/memory.current")

@@ -79,6 +79,12 @@ class Kept:
     __del__ = close
 
 
+def identity(path: str) -> str:
+    """Return a name for what lies at `path`, the same wherever it is mounted; raises OSError."""
+    status = os.stat(path)
+    return f"{status.st_dev:x}-{status.st_ino:x}"
+
+
 def explain(error: OSError | ValueError) -> str:
     """Return in a few words why something could not be read."""
     if isinstance(error, OSError) and error.errno is not None:

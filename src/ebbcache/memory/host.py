@@ -23,6 +23,8 @@ def _kib(text: bytes, label: bytes) -> int | None:
 class Host(Source):
     """The machine, or what /proc shows as it."""
 
+    shared = "host"
+
     def __init__(self, path: str) -> None:
         super().__init__("host", path)
         self._file = Kept(path)

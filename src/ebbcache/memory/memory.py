@@ -135,8 +135,10 @@ class Memory:
         headroom, limit, usage, soft, source = nearest
         self._nearest = source.name
         if soft:
-            return Reading(limit, usage, headroom, f"{source.name} (high)", True, hard), failed
-        return Reading(limit, usage, headroom, source.name), failed
+            return Reading(
+                limit, usage, headroom, f"{source.name} (high)", True, hard, source.shared
+            ), failed
+        return Reading(limit, usage, headroom, source.name, shared=source.shared), failed
 
     @contextlib.contextmanager
     def _if_free(self) -> Generator[bool]:

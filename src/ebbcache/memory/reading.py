@@ -8,7 +8,7 @@ soft.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from ebbcache.memory.files import Kept
@@ -24,7 +24,7 @@ class Reading:
     `headroom` is `limit - usage` and goes negative where a ceiling can be exceeded (memory.high, or a limit
     that the user set on this process). `soft` says that the ceiling is one that the kernel slows a process
     down at and never kills for; `hard_headroom` then is what is left under the nearest hard one, and None
-    otherwise.
+    otherwise. `shared` names the ceiling alike for all processes under it; None if only this one is.
 
     >>> Reading(limit=100, usage=60, headroom=40, source="host").headroom
     40
@@ -36,6 +36,7 @@ class Reading:
     source: str
     soft: bool = False
     hard_headroom: int | None = None
+    shared: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +82,14 @@ class Source:
     """One place that limits this process. Subclasses read; whoever calls deals with OSError and ValueError.
 
     `error` is why the last reading failed, `stale` why the last refresh did, None after one that worked.
+    `shared` is a name for what limits other processes as well, the same in all of them.
     Reading needs no lock: a source keeps its descriptors for as long as anybody holds the source.
     """
 
     error: str | None = None
     stale: str | None = None
     note: str | None = None
+    shared: str | None = None
 
     def __init__(self, name: str, path: str) -> None:
         self.name = name

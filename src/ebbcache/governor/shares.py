@@ -1,0 +1,48 @@
+"""How processes under one ceiling divide what is to be freed: pure arithmetic on what each says of itself.
+
+A shortage is divided in proportion to what each holds, an excess over the cap among those that hold more
+than an equal part of it, so that a newcomer's cache can grow. The parts add up to one. O(processes).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What one process says of itself: the bytes its caches hold, may still take in, and keep free."""
+
+    cached: int = 0
+    grant: int = 0
+    room: int = 0
+
+
+def part_of_shortage(own: int, mates: Sequence[Share]) -> float:
+    """Return the part of a shortage that a process with `own` bytes in caches is to make good.
+
+    As much of it as it holds of all that caches hold; something, even if it holds nothing: it may have
+    shrinkers whose size nobody knows.
+
+    >>> part_of_shortage(30, [Share(70)]), part_of_shortage(30, [])
+    (0.3, 1.0)
+    """
+    if not mates:
+        return 1.0
+    everything = own + sum(mate.cached for mate in mates)
+    return max(own / max(everything, 1), 1 / (8 * (1 + len(mates))))
+
+
+def part_of_excess(own: int, mates: Sequence[Share], cap: int) -> float:
+    """Return the part that a process is to free of what all caches hold beyond `cap` bytes together.
+
+    Those give it that hold more than an equal part of the cap, in proportion to how much more.
+
+    >>> part_of_excess(30, [Share(90)], 100), part_of_excess(90, [Share(30)], 100)
+    (0.0, 1.0)
+    """
+    fair = cap // (1 + len(mates))
+    mine = max(0, own - fair)
+    everybodys = mine + sum(max(0, mate.cached - fair) for mate in mates)
+    return mine / everybodys if everybodys else part_of_shortage(own, mates)
