@@ -13,7 +13,6 @@ from __future__ import annotations
 import functools
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -223,7 +222,6 @@ def _run(
                     return
                 if gave.freed < piece or share <= 0:
                     break
-                time.sleep(0)
             if gave.freed == 0:
                 idle.add(number)
         if not any(shares):

@@ -20,6 +20,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from time import thread_time
 from types import FunctionType, MethodType, TracebackType
 from typing import Any, TypeVar, cast, overload
 
@@ -308,7 +309,7 @@ class Shrinker:
             return Gave(self.name, 0, 0, 0.0)
         freed = 0
         error: str | None = "interrupted"
-        start = clock.tick()
+        start, working = clock.tick(), thread_time()
         try:
             freed, error = min(whole(func(target, hard)), most), None
             if held is not None:
@@ -323,8 +324,9 @@ class Shrinker:
             self._slowest = max(self._slowest, seconds)
             # Whoever gave all it was asked for may hold more; whoever gave less has shown its bottom.
             self._likely = min(2 * freed, most) if freed >= target else freed
-            if freed and seconds:
-                self._pace = freed / seconds
+            worked = thread_time() - working
+            if freed and worked > 0:
+                self._pace = freed / worked
             if error == "interrupted":
                 self._last_error = error
             self._timed(seconds, freed)

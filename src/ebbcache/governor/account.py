@@ -98,8 +98,8 @@ class Account:
 
     @property
     def going_on(self) -> int:
-        """What others are about to grow by, as they do just now, as far as evicting gives memory back."""
-        return int(self._momentum * self.return_rate)
+        """What others are about to grow by, as they do just now; less where evicting gives little back."""
+        return int(self._momentum * min(1.0, 2.0 * self.return_rate))
 
     @property
     def return_rate(self) -> float:
@@ -230,6 +230,10 @@ class Account:
         """
         if amount > 0:
             self._claims.append((now + IN_FLIGHT_SECONDS, int(amount * self._trust)))
+
+    def trimmed(self, idle: int, fallen: int) -> None:
+        """Learn what the kernel got back when malloc, which held `idle` bytes free, was trimmed."""
+        self._return_rate = _blend(self._return_rate, fallen / idle)
 
     def returned(self, freed: int, at_once: int, trimmed: int | None) -> None:
         """Learn what share of `freed` bytes the kernel got back in one reclaim.

@@ -130,6 +130,7 @@ class Governor:
         self._collected_at = self._learnt_at = float("-inf")
         self._looked_at = float("-inf")
         self._futile = 0
+        self._wonders = False
         self._mates: list[Share] = []
         self._held = self._own = 0
         self._inherited: int | None = 0
@@ -196,7 +197,9 @@ class Governor:
             self.allowance.left = 0 if lost else UNGOVERNED
             return not lost
         before, freed = self._hard_headroom, 0
-        plan = self._plan(reading)
+        if watching and self._wonders:
+            self._find_out()
+        plan = self._plan(self.reading or reading)
         if plan.target > 0 and not plan.growth and self._trim_instead(plan, watching):
             self._hard_headroom = before  # the fall that this plan answers is still to be made good
             plan = self._plan(self.reading or reading)
@@ -292,7 +295,9 @@ class Governor:
     def _plan(self, reading: Reading) -> Plan:
         account, marks = self.account, self.marks
         extra = self.kept_free - marks.high
-        short = marks.high + extra - reading.headroom - account.credit
+        # A burst that is under way is not waited for.
+        ahead = account.going_on
+        short = marks.high + extra + ahead - reading.headroom - account.credit
         left = reading.headroom
         if reading.soft:
             # Crossing a soft ceiling (memory.high) gets a process slowed down, not killed: memory is nearly
@@ -305,7 +310,7 @@ class Governor:
             part = self._part(left)
             return Plan("hard", max(int(max(short, self._fallen(left)) * part), self._inserting), 0)
         self._hard_headroom = None
-        room = reading.headroom + account.credit - extra
+        room = reading.headroom + account.credit - extra - ahead
         if room < marks.low or (self.state != "calm" and short > 0):
             # With memory this short, caches that are over their cap come down to it at once.
             over = (account.cached - self.cap) * part_of_excess(self._own, self._mates, self.cap)
@@ -403,10 +408,26 @@ class Governor:
         at_once = usage - self.account.usage
         if at_once < freed // 2 and self.heap.free() - kept >= freed // 2:
             if not self._may_trim(level, watching):  # malloc could return it: not worth the time yet
-                self.account.returned(freed, at_once, None)
+                if not self._bursting:
+                    self.account.returned(freed, at_once, None)
+                    self._wonders = True
                 return
             self._trim()
-        self.account.returned(freed, at_once, usage - self.account.usage)
+        if not self._bursting:
+            self.account.returned(freed, at_once, usage - self.account.usage)
+
+    @property
+    def _bursting(self) -> bool:
+        """Whether others grow so fast that usage says little of what was freed, and there is a hurry."""
+        return self.account.going_on > self.marks.min
+
+    def _find_out(self) -> None:
+        """Trim to see what comes back, on behalf of an insert that had no time to."""
+        if self.heap.may_trim("calm") and self.heap.idle(now=True) >= MIB:
+            self._wonders = False
+            idle, usage = self.heap.idle(), self.account.usage
+            self._trim()
+            self.account.trimmed(idle, usage - self.account.usage)
 
     def _trim_instead(self, plan: Plan, watching: bool) -> bool:
         """Have malloc return what it holds free, if that is worth the time, before anything is evicted."""
@@ -419,6 +440,8 @@ class Governor:
 
     def _may_trim(self, level: Level, watching: bool) -> bool:
         """Whether to trim now; as long as there is time, an insert leaves that to the watcher."""
+        if level == "soft" and self._bursting:
+            level = "hard"
         if not self.heap.may_trim(level):
             return False
         if not watching and level != "hard":
