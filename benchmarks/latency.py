@@ -115,9 +115,11 @@ def main() -> None:
             if arguments.spin:
                 until = monotonic() + arguments.spin
                 runs = [run for name, run in row.runs.items() if not names or name in names]
+                drawn = row.draw()
                 while monotonic() < until:
+                    drawn = row.draw() if row.consumed else drawn
                     for run in runs:
-                        run(row.draw())
+                        run(drawn)
             else:
                 print(show(row, row.measure(arguments.rounds or rounds)), flush=True)
 

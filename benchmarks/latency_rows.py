@@ -111,7 +111,7 @@ def misses(scope: Scope) -> Iterator[Row]:
         runs[name] = loop("for key in keys: call(key)", process_time_ns, call=decorate(lambda key: key))
         runs[name](list(range(2000)))
     settle()
-    yield Row("call, miss that evicts", "functools", runs, draw)
+    yield Row("call, miss that evicts", "functools", runs, draw, consumed=True)
 
 
 # ------------------------------------------------------------------------------------------------- mappings
@@ -240,7 +240,7 @@ def insert_rows(scope: Scope, policies: tuple[str, ...] = POLICIES) -> Iterator[
                 run = loop(text, process_time_ns, mapping=each.mapping)
             runs[name] = run
         settle()
-        yield Row(f"insert that evicts, {policy}, {kind} values", base, runs, draw)
+        yield Row(f"insert that evicts, {policy}, {kind} values", base, runs, draw, consumed=True)
 
 
 def ttl_rows(scope: Scope) -> Iterator[Row]:

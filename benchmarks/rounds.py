@@ -59,6 +59,8 @@ class Row:
     """Gives the keys of a run."""
     fresh: bool = False
     """Whether each run draws anew; otherwise all contenders of a round get the same keys."""
+    consumed: bool = False
+    """Whether a run on keys of an earlier round would do something else, as they are there by then."""
 
     def measure(self, rounds: int) -> dict[str, list[float]]:
         """Return each contender's nanoseconds per operation, round by round."""
