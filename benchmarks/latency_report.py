@@ -135,7 +135,7 @@ def plots(results: Results, folder: Path) -> None:
 def draw(found: Mapping[str, Any], folder: Path, picture: str) -> None:
     """Draw a part's rows as points on a logarithmic axis of ratios, ebbcache's in colour."""
     drawn, axes = drawing.figure(9.0, 0.34 * len(found) + 1.2)
-    titles = list(reversed(found))
+    titles = list(found)[::-1]
     marks = dict(zip(ORDER, "|oo^sDo|^vsDx+", strict=False))
     seen: set[str] = set()
     for height, title in enumerate(titles):

@@ -156,9 +156,9 @@ def filled(scope: Scope, size: int) -> tuple[dict[str, Contender], Keys]:
         for name, each in mappings(policy).items():
             if name not in found and (size <= 100_000 or name != "TTLCache"):
                 found[name] = each
-    for name, each in decorators().items():
+    for name, decorate in decorators().items():
         if name in ("functools", "cached"):
-            found[name] = memoised(each)
+            found[name] = memoised(decorate)
     chosen: dict[str, Contender] = scope.chosen(found, "dict")
     for each in chosen.values():
         each.fill(keys, keys)

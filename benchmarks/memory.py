@@ -84,5 +84,5 @@ def parts(options: Options) -> dict[str, Part]:
     found = {name: Part(partial(weigh, name, size, None)) for name in peers}
     for store in ("native", "pure"):
         for name in ours:
-            found[f"{name} ({store})"] = Part(partial(weigh, name, size, store), store=store)  # type: ignore[arg-type]
+            found[f"{name} ({store})"] = Part(partial(weigh, name, size, store), store=store)
     return found

@@ -44,7 +44,7 @@ def bars(
     base: float | None = None,
 ) -> None:
     """Draw horizontal bars with their numbers, ebbcache's in colour; `most` is where longer ones end."""
-    names = list(reversed(values))
+    names = list(values)[::-1]
     lengths = [min(values[name], most) if most else values[name] for name in names]
     drawn = axes.barh(names, lengths, color=[OURS if name in ours else OTHERS for name in names])
     axes.bar_label(drawn, [f"{values[name]:.3g}" for name in names], padding=2)

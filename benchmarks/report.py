@@ -6,7 +6,6 @@ Nothing in it is written by hand: verdicts come from the sections, and those tha
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 
 from benchmarks import suite
@@ -133,15 +132,13 @@ def made(saved: Saved) -> Iterator[str]:
     """Tell how the results were made, and what failed."""
     kept = [part for found in saved.sections.values() for part in found.values()]
     minutes = sum(part["seconds"] for part in kept) / 60
+    loads = [part["load"] for part in kept]
     commits = ", ".join(sorted({part["commit"] for part in kept if part["commit"]}))
-    last = max((datetime.strptime(part["at"], "%Y-%m-%d %H:%M") for part in kept), default=None)
     yield "## How this was made"
     yield ""
-    yield f"{len(kept)} parts in {minutes:.0f} minutes" + (
-        f", the last at {last:%Y-%m-%d %H:%M} UTC" if last else ""
-    )
-    if commits:
-        yield f"(commits {commits}; a plus says that files differed from it)."
+    yield f"{len(kept)} parts in {minutes:.0f} minutes, the last at {max(part['at'] for part in kept)} UTC;"
+    yield f"load of the machine, this program's included, {min(loads)} to {max(loads)}"
+    yield (f"(commits {commits}; a plus says that files differed)." if commits else "(no checkout).")
     yield ""
     if failures := saved.failures():
         yield "Failed:"

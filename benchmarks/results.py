@@ -72,7 +72,7 @@ class Saved:
     def keep(self, section: str, part: str, seconds: float, outcome: dict[str, Any]) -> None:
         """Save one part's outcome: ``{"result": ...}`` or ``{"error": text}``."""
         now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M")
-        told = {"at": now, "commit": commit(), "seconds": round(seconds, 1)}
+        told = {"at": now, "commit": commit(), "seconds": round(seconds, 1), "load": load()}
         self.sections.setdefault(section, {})[part] = told | outcome
         self.about = about(self.quick)
         self.file.parent.mkdir(parents=True, exist_ok=True)
@@ -117,6 +117,11 @@ def processor() -> str:
         return platform.processor()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor()
+
+
+def load() -> float:
+    """Return how many processes wanted a core, on average over the last minute."""
+    return round(os.getloadavg()[0], 1)
 
 
 def commit() -> str:
