@@ -16,9 +16,7 @@ from ebbcache.memoize import cached, lru_cache
 
 native = pytest.importorskip("ebbcache.store._store")
 if not issubclass(LRUCache, native.Core):
-    pytest.skip(
-        "the pure store does the work: EBBCACHE_NATIVE=1 asks for the native one", allow_module_level=True
-    )
+    pytest.skip("EBBCACHE_PURE has the pure store do the work", allow_module_level=True)
 testcapi = pytest.importorskip("_testcapi", reason="needs CPython's own test module")
 
 KINDS: dict[str, Callable[..., Cache[Any, Any]]] = {

@@ -1,9 +1,9 @@
 """One cache's entries, behind one contract with two implementations.
 
-The readable one is in `reference` and `policies`, and does the work. The other, in `native/`, is written in
-C and young: it is built where there is a compiler, and used where ``EBBCACHE_NATIVE=1`` asks for it and
-``EBBCACHE_PURE=1`` does not forbid it. `twin` gives it the same names. `IMPLEMENTATION` says which one was
-chosen at import: ``"native"`` or ``"pure"``.
+The readable one is in `reference` and `policies`, and is the specification. The other, in `native/`, is
+written in C, and does the work wherever a compiler was there to build it; `twin` gives it the same names.
+``EBBCACHE_PURE=1`` forbids it; ``EBBCACHE_NATIVE=1`` makes its absence an ImportError. `IMPLEMENTATION`
+says which one was chosen at import: ``"native"`` or ``"pure"``; `WHY_PURE` says why the latter.
 """
 
 from __future__ import annotations
@@ -14,23 +14,31 @@ import os
 from typing import TYPE_CHECKING, Any
 
 
-def _choose() -> str:
+def _choose() -> str | None:
+    """Return None for the native store, else why the pure one must do."""
+
     def is_set(name: str) -> bool:
         return os.environ.get(name, "0") not in ("", "0")
 
-    if is_set("EBBCACHE_PURE") or not is_set("EBBCACHE_NATIVE"):
-        return "pure"
+    required = is_set("EBBCACHE_NATIVE")
+    if is_set("EBBCACHE_PURE"):
+        if required:
+            raise ImportError("EBBCACHE_NATIVE requires the native store, and EBBCACHE_PURE forbids it")
+        return "EBBCACHE_PURE is set"
     try:
         importlib.import_module("ebbcache.store._store")
     except ImportError as error:
-        logging.getLogger("ebbcache").debug(
-            "the pure store does the work, there is no native one: %s", error
-        )
-        return "pure"
-    return "native"
+        if required:
+            raise ImportError(f"EBBCACHE_NATIVE requires the native store: {error}") from error
+        why = f"no native store: {error}"
+        logging.getLogger("ebbcache").debug("the pure store does the work: %s", why)
+        return why
+    return None
 
 
-IMPLEMENTATION = _choose()
+WHY_PURE = _choose()
+"""Why the pure store does the work; None where the native one does."""
+IMPLEMENTATION = "native" if WHY_PURE is None else "pure"
 """The name of the implementation in use."""
 
 if TYPE_CHECKING or IMPLEMENTATION == "pure":
@@ -57,6 +65,7 @@ else:
 
 __all__ = [
     "IMPLEMENTATION",
+    "WHY_PURE",
     "Allowance",
     "Counts",
     "DensityStore",
