@@ -267,22 +267,20 @@ class TestOptions:
         assert f(1) == 10.0
         assert f.cache_info().currsize == 1
 
-    def test_a_miss_tells_its_seconds_as_cost(self, monkeypatch):
-        told = []
-        monkeypatch.setattr(
-            DensityCache,
-            "set",
-            lambda self, key, value, ttl=None, cost=None: told.append((key, value, ttl, cost)),
-        )
+    @pytest.mark.parametrize("sizeof", [None, lambda key, value: 100])
+    def test_a_miss_tells_its_seconds_as_cost(self, monkeypatch, sizeof):
         ticks = iter([5.0, 7.5])
         monkeypatch.setattr("ebbcache.memoize.wrapping.perf_counter", lambda: next(ticks))
 
-        @cached(ttl=3)
+        @cached(ttl=3, sizeof=sizeof)
         def f(x):
             return -x
 
+        f.cache.timer = lambda: 100.0
         f(1)
-        assert told == [(1, -1, 3, 2.5)]
+        (entry,) = f.cache._snapshot()
+        assert (entry.key, entry.value, entry.deadline, entry.cost) == (1, -1, 103.0, 2.5)
+        assert entry.size == f.cache.nbytes
 
     def test_name(self):
         assert by_name.cache.name == f"{__name__}.by_name"

@@ -14,13 +14,14 @@ from typing import Any
 
 from ebbcache.caches import Cache
 from ebbcache.memoize.callkeys import Keywords
+from ebbcache.memoize.invalidated import Invalidated
 from ebbcache.memoize.owners import ITSELF
 from ebbcache.store import Memo
 
 _MOST_PARAMETERS = 16
 
 Keep = Callable[[Any, int, Any, float], object]
-"""Called with key, the key's hash, value and when the call began, after a miss."""
+"""Called with key, the key's hash, value and when the call began, after a miss that is not plain."""
 
 
 def as_native(
@@ -30,9 +31,11 @@ def as_native(
     keep: Keep,
     clock: Callable[[], float],
     *,
+    ttl: float | None,
     key: Callable[..., Any] | None,
     typed: bool,
     method: bool,
+    invalidated: Invalidated,
 ) -> Callable[..., Any]:
     """Answer what stands for `wrapper`, whose keys are those of `callkeys` for such a function."""
     shape: dict[str, Any]
@@ -56,8 +59,7 @@ def as_native(
     if Memo is None:
         return wrapper
     wrapper.__qualname__ = getattr(func, "__qualname__", wrapper.__qualname__)  # it refuses wrong calls
-    if method:
-        shape["itself"] = ITSELF
+    shape |= {"itself": ITSELF} if method else {"ttl": ttl, "invalidated": invalidated}
     made: Callable[..., Any] = Memo(func, cache, None if method else keep, clock, wrapper, **shape)
     return made
 

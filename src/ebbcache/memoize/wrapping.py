@@ -79,9 +79,11 @@ def wrap(func: Callable[..., Any], options: Options, *, method: bool = False) ->
             cache,
             keep_hashed,
             perf_counter,
+            ttl=ttl,
             key=options.key,
             typed=options.typed,
             method=method,
+            invalidated=invalidated,
         )
 
     def cache_clear() -> None:

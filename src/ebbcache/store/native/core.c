@@ -380,16 +380,23 @@ put(Core *s, const Wanted *wanted, uint32_t *slot, Row *old)
     return 1;
 }
 
-/* self._insert(key, hash, value, None, None): the long way. */
-static int
-insert_by_cache(Core *s, PyObject *key, Py_hash_t hash, PyObject *value)
+static PyObject *
+number_or_none(double number)
 {
-    PyObject *number = PyLong_FromSsize_t(hash);
-    if (number == NULL)
-        return -1;
-    PyObject *args[] = {(PyObject *)s, key, number, value, Py_None, Py_None};
-    PyObject *answer = PyObject_VectorcallMethod(s->st->s_insert, args, 6, NULL);
-    Py_DECREF(number);
+    return number == number ? PyFloat_FromDouble(number) : Py_NewRef(Py_None);
+}
+
+/* self._insert(key, hash, value, ttl, cost): the long way. */
+static int
+insert_by_cache(Core *s, PyObject *key, Py_hash_t hash, PyObject *value, double ttl, double cost)
+{
+    PyObject *answer = NULL;
+    PyObject *args[] = {(PyObject *)s, key, PyLong_FromSsize_t(hash), value, number_or_none(ttl), number_or_none(cost)};
+    if (args[2] != NULL && args[4] != NULL && args[5] != NULL)
+        answer = PyObject_VectorcallMethod(s->st->s_insert, args, 6, NULL);
+    Py_XDECREF(args[2]);
+    Py_XDECREF(args[4]);
+    Py_XDECREF(args[5]);
     Py_XDECREF(answer);
     return answer == NULL ? -1 : 0;
 }
@@ -429,22 +436,25 @@ replace_plainly(Core *s, uint32_t i, PyObject *key, PyObject *value, long long s
 }
 
 static int
-insert_counted(Core *s, PyObject *key, Py_hash_t hash, PyObject *value, Counts *counts)
+insert_counted(Core *s, PyObject *key, Py_hash_t hash, PyObject *value, double ttl, double cost, Counts *counts)
 {
     long long left, size = weigh(s, key), more = size < 0 ? -1 : weigh(s, value);
     if (more < 0)
         return -1;
     size += more + s->overhead;
+    double lifetime = ttl == ttl ? ttl : s->ttl;
+    if (ttl == ttl && s->ttl != s->ttl)
+        size += s->dated;
     if (clock_tick(s->st, s->policy == DENSITY))
         return -1;
     if (size > LARGEST_SIZE || (s->maxbytes >= 0 && size > s->maxbytes))
-        return insert_by_cache(s, key, hash, value);
+        return insert_by_cache(s, key, hash, value, ttl, cost);
     PyObject *deadline = NULL;
-    if (s->ttl == s->ttl) {
+    if (lifetime == lifetime) {
         double now;
         if (!s->mortal || !timer_now(s, &now))
-            return insert_by_cache(s, key, hash, value);
-        deadline = PyFloat_FromDouble(now + s->ttl);
+            return insert_by_cache(s, key, hash, value, ttl, cost);
+        deadline = PyFloat_FromDouble(now + lifetime);
         if (deadline == NULL)
             return -1;
     }
@@ -452,11 +462,11 @@ insert_counted(Core *s, PyObject *key, Py_hash_t hash, PyObject *value, Counts *
         left = s->allowance->left - size;
         if (left < 0) {
             Py_XDECREF(deadline);
-            return insert_by_cache(s, key, hash, value);
+            return insert_by_cache(s, key, hash, value, ttl, cost);
         }
         s->allowance->left = left;
     }
-    if (s->policy == LRU && s->dues == NULL && deadline == NULL) {
+    if (s->policy == LRU && s->dues == NULL && deadline == NULL && cost != cost) {
         uint32_t i = find(s, key, hash);
         if (i == FAIL)
             return -1;
@@ -465,7 +475,7 @@ insert_counted(Core *s, PyObject *key, Py_hash_t hash, PyObject *value, Counts *
             return 0;
         }
     }
-    Wanted wanted = {key, value, deadline, tag_of(hash), size, 1.0, Py_NAN, Py_NAN, 0.0, 1, 0};
+    Wanted wanted = {key, value, deadline, tag_of(hash), size, 1.0, cost, Py_NAN, 0.0, 1, 0};
     uint32_t kept;
     Row old, one;
     int made = put(s, &wanted, &kept, &old);
@@ -515,14 +525,14 @@ insert_counted(Core *s, PyObject *key, Py_hash_t hash, PyObject *value, Counts *
     return failed ? -1 : 0;
 }
 
-/* cache[key] = value for a cache that is simple. */
-static int
-insert_plainly(Core *s, PyObject *key, Py_hash_t hash, PyObject *value)
+/* cache.set(key, value, ttl, cost), NaN for what is not given; in C where the cache is simple. */
+int
+insert(Core *s, PyObject *key, Py_hash_t hash, PyObject *value, double ttl, double cost)
 {
-    if (s->maxsize < 1.0 || (s->listener != NULL && s->listener != Py_None))
-        return insert_by_cache(s, key, hash, value);
+    if (!s->simple || s->maxsize < 1.0 || (s->listener != NULL && s->listener != Py_None))
+        return insert_by_cache(s, key, hash, value, ttl, cost);
     Counts *counts = (Counts *)Py_NewRef(s->counts);
-    int failed = insert_counted(s, key, hash, value, counts);
+    int failed = insert_counted(s, key, hash, value, ttl, cost, counts);
     Py_DECREF(counts);
     return failed;
 }
@@ -547,7 +557,7 @@ core_ass_subscript(Core *s, PyObject *key, PyObject *value)
     if (UNLIKELY(hash == -1))
         return -1;
     if (value != NULL)
-        return s->simple ? insert_plainly(s, key, hash, value) : insert_by_cache(s, key, hash, value);
+        return insert(s, key, hash, value, Py_NAN, Py_NAN);
     Row row;
     int found = take(s, key, tag_of(hash), &row);
     if (found < 0)
@@ -966,6 +976,11 @@ core_plain(Core *s, PyObject *const *args, Py_ssize_t nargs)
     }
     s->simple = 0;
     s->overhead = PyLong_AsLongLong(args[1]);
+    PyObject *dated = PyObject_GetAttr((PyObject *)s, st->s_dated);
+    s->dated = dated == NULL ? 0 : PyLong_AsLongLong(dated);
+    Py_XDECREF(dated);
+    if (dated == NULL || (s->dated == -1 && PyErr_Occurred()))
+        return NULL;
     s->maxsize = args[2] == Py_None ? Py_HUGE_VAL : PyFloat_AsDouble(args[2]);
     if (PyErr_Occurred()) { /* an int beyond all floats */
         PyErr_Clear();

@@ -11,8 +11,8 @@
  * *Made*: what a function of the user's answers for the arguments. `typed` appends the arguments' types. In a
  * method's key an Instance (instance.c) stands for the first argument, so a look-up asks that for nothing.
  *
- * What is not a plain hit goes the long way: a miss makes the key, calls the function, and tells Python what came of
- * it. The Python wrapper behind this one does what is rare: it refuses a call that does not fit the parameters, in
+ * A miss makes the key, calls the function, and stores the answer, all in C where the cache needs nothing but its
+ * settings for that; else it tells Python what came of it. The Python wrapper behind this one does what is rare: it refuses a call that does not fit the parameters, in
  * the function's own words, and it carries out a method's misses.
  */
 #include "store.h"
@@ -43,6 +43,10 @@ typedef struct {
     PyObject *parameters;           /* bound: a tuple of names */
     PyObject *defaults;             /* bound: the tuple of defaults of the last positions */
     PyObject *named_defaults;       /* bound: the function's own dict, which may change; or NULL */
+    PyObject *invalidated;          /* what knows when entries were invalidated last; or NULL */
+    Py_ssize_t last_at;
+    double ttl;                     /* NaN: none */
+    int quick;                      /* `clock` is time.perf_counter itself */
     PyObject *nothing;              /* the empty tuple, of which there is one */
     Py_hash_t nothing_hash;
     uint32_t nothing_at;            /* the slot where it was found last */
@@ -205,35 +209,99 @@ by_wrapper(Memo *self, PyObject *const *args, size_t nargsf, PyObject *names)
     return value;
 }
 
+/* When a call begins, in the seconds of `clock`; a perf_counter is asked of the kernel where it is CLOCK_MONOTONIC. */
+static int
+moment_now(Memo *self, double *now)
+{
+#ifdef __linux__
+    struct timespec ts;
+    if (self->quick && clock_gettime(CLOCK_MONOTONIC, &ts) == 0) {
+        *now = (double)((int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec) / 1e9;
+        return 0;
+    }
+#endif
+    PyObject *number = PyObject_CallNoArgs(self->clock);
+    if (number == NULL)
+        return -1;
+    *now = PyFloat_AsDouble(number);
+    Py_DECREF(number);
+    return *now == -1.0 && PyErr_Occurred() ? -1 : 0;
+}
+
+/* The object in a slot of `invalidated` that each invalidation replaces; NULL: there is none. */
+static PyObject *
+last_invalidation(Memo *self)
+{
+    return self->invalidated == NULL ? NULL : *(PyObject **)((char *)self->invalidated + self->last_at);
+}
+
+/* Iterators and coroutines can be used once; Python refuses them in words. */
+static int
+is_one_shot(PyObject *value)
+{
+    return PyGen_CheckExact(value) || PyCoro_CheckExact(value) || PyAsyncGen_CheckExact(value);
+}
+
+/* Store an answer that nobody invalidated since `last`; 0, or -1 with an exception. */
+static int
+keep_plainly(Memo *self, PyObject *key, Py_hash_t hash, PyObject *value, double began, PyObject *last)
+{
+    Core *s = self->cache;
+    double now;
+    if (self->alone && s->maxsize != Py_HUGE_VAL) { /* functools': where there is a limit, the first answer stays */
+        uint32_t i = find(s, key, hash);
+        if (i != NIL)
+            return i == FAIL ? -1 : 0;
+    }
+    if (moment_now(self, &now))
+        return -1;
+    if (insert(s, key, hash, value, self->ttl, now > began ? now - began : 0.0))
+        return -1;
+    if (last == last_invalidation(self))
+        return 0;
+    /* Invalidated between the look and the store? Whoever did it found nothing to remove. */
+    PyObject *gone = PyObject_CallMethodObjArgs((PyObject *)s, s->st->s_pop, key, Py_None, NULL);
+    Py_XDECREF(gone);
+    return gone == NULL ? -1 : 0;
+}
+
+static int
+keep_by_python(Memo *self, PyObject *key, Py_hash_t hash, PyObject *value, double began)
+{
+    PyObject *number = PyLong_FromSsize_t(hash), *moment = PyFloat_FromDouble(began), *kept = NULL;
+    PyObject *keep = Py_NewRef(self->keep);
+    if (number != NULL && moment != NULL)
+        kept = PyObject_CallFunctionObjArgs(keep, key, number, value, moment, NULL);
+    Py_DECREF(keep);
+    Py_XDECREF(number);
+    Py_XDECREF(moment);
+    Py_XDECREF(kept);
+    return kept == NULL ? -1 : 0;
+}
+
 /* Call the function and have the answer kept. `key` is taken over. */
 static PyObject *
 miss(Memo *self, PyObject *key, Py_hash_t hash, PyObject *const *args, size_t nargsf, PyObject *names)
 {
-    PyObject *value = NULL, *began = NULL, *number = NULL, *kept = NULL;
+    PyObject *value = NULL, *last = NULL;
+    double began;
     self->cache->misses++;
-    began = PyObject_CallNoArgs(self->clock);
-    if (began == NULL)
+    if (moment_now(self, &began))
         goto done;
+    last = Py_XNewRef(last_invalidation(self)); /* held, so that no later one is the same object */
     if (Py_EnterRecursiveCall(" while calling a cached function"))
         goto done;
     value = PyObject_Vectorcall(self->func, args, nargsf & ~PY_VECTORCALL_ARGUMENTS_OFFSET, names);
     Py_LeaveRecursiveCall();
-    if (value == NULL)
+    if (value == NULL || self->keep == NULL) /* the collector has been here */
         goto done;
-    if (self->keep == NULL)
-        goto done; /* the collector has been here */
-    number = PyLong_FromSsize_t(hash);
-    if (number != NULL) {
-        PyObject *keep = Py_NewRef(self->keep);
-        kept = PyObject_CallFunctionObjArgs(keep, key, number, value, began, NULL);
-        Py_DECREF(keep);
-    }
-    if (kept == NULL)
+    int plain = self->cache->simple && self->cache->maxsize >= 1.0 && last == last_invalidation(self);
+    if (!self->alone && is_one_shot(value))
+        plain = 0;
+    if (plain ? keep_plainly(self, key, hash, value, began, last) : keep_by_python(self, key, hash, value, began))
         Py_CLEAR(value);
 done:
-    Py_XDECREF(kept);
-    Py_XDECREF(number);
-    Py_XDECREF(began);
+    Py_XDECREF(last);
     Py_DECREF(key);
     return value;
 }
@@ -545,25 +613,27 @@ call_one(PyObject *callable, PyObject *const *args, size_t nargsf, PyObject *nam
 
 /* -------------------------------------------------------------------------------------------------- the type */
 
-/* Memo(func, cache, keep, clock, wrapper, *, mark=None, alone=False, make=None, itself=None, typed=False,
- *      parameters=(), positional=0, named_from=0, defaults=(), named_defaults=None)
+/* Memo(func, cache, keep, clock, wrapper, *, ttl=None, invalidated=None, mark=None, alone=False, make=None,
+ *      itself=None, typed=False, parameters=(), positional=0, named_from=0, defaults=(), named_defaults=None)
  *
  * `keep` is None for a method, whose `itself` is given; `mark` or `make` choose how a call is a key. */
 static PyObject *
 memo_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"func",       "cache",    "keep",       "clock",   "wrapper",       "mark",
-                            "alone",      "make",     "itself",     "typed",   "parameters",    "positional",
-                            "named_from", "defaults", "named_defaults", NULL};
+    static char *names[] = {"func",  "cache", "keep", "clock",  "wrapper", "ttl",        "invalidated", "mark",
+                            "alone", "make",  "itself", "typed", "parameters", "positional", "named_from",  "defaults",
+                            "named_defaults", NULL};
     PyObject *func, *cache, *keep, *clock, *wrapper, *mark = Py_None, *make = Py_None, *itself = Py_None;
-    PyObject *parameters = NULL, *defaults = NULL, *named_defaults = Py_None;
+    PyObject *parameters = NULL, *defaults = NULL, *named_defaults = Py_None, *ttl = Py_None, *invalidated = Py_None;
+    double lifetime = Py_NAN;
+    Py_ssize_t last_at = 0;
     int positional = 0, named_from = 0, alone = 0, typed = 0;
     PyObject *module = PyType_GetModuleByDef(type, &store_module);
     if (module == NULL)
         return NULL;
     State *st = PyModule_GetState(module);
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO!OOO|$OpOOpO!iiO!O", names, &func, st->core, &cache, &keep,
-                                     &clock, &wrapper, &mark, &alone, &make, &itself, &typed, &PyTuple_Type,
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO!OOO|$OOOpOOpO!iiO!O", names, &func, st->core, &cache, &keep,
+                                     &clock, &wrapper, &ttl, &invalidated, &mark, &alone, &make, &itself, &typed, &PyTuple_Type,
                                      &parameters, &positional, &named_from, &PyTuple_Type, &defaults,
                                      &named_defaults))
         return NULL;
@@ -583,10 +653,18 @@ memo_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
             PyErr_SetString(PyExc_TypeError, "parameters are named by str");
             return NULL;
         }
+    if (ttl != Py_None && (lifetime = PyFloat_AsDouble(ttl)) == -1.0 && PyErr_Occurred())
+        return NULL;
+    if (invalidated != Py_None && (last_at = offset_of((PyObject *)Py_TYPE(invalidated), "last")) < 0)
+        return NULL;
     Memo *self = (Memo *)type->tp_alloc(type, 0);
     if (self == NULL)
         return NULL;
     self->st = st;
+    self->ttl = lifetime;
+    self->invalidated = invalidated == Py_None ? NULL : Py_NewRef(invalidated);
+    self->last_at = last_at;
+    self->quick = clock == st->perf_counter;
     self->func = Py_NewRef(func);
     self->cache = (Core *)Py_NewRef(cache);
     self->clock = Py_NewRef(clock);
@@ -626,6 +704,7 @@ memo_traverse(Memo *self, visitproc visit, void *arg)
     Py_VISIT(self->keep);
     Py_VISIT(self->clock);
     Py_VISIT(self->wrapper);
+    Py_VISIT(self->invalidated);
     Py_VISIT(self->itself);
     Py_VISIT(self->make);
     Py_VISIT(self->mark);
@@ -643,6 +722,7 @@ memo_clear(Memo *self)
     Py_CLEAR(self->keep);
     Py_CLEAR(self->clock);
     Py_CLEAR(self->wrapper);
+    Py_CLEAR(self->invalidated);
     Py_CLEAR(self->itself);
     Py_CLEAR(self->make);
     Py_CLEAR(self->mark);

@@ -5,7 +5,7 @@
 #include "store.h"
 
 /* The offset of a slot of a Python class with `__slots__`. */
-static Py_ssize_t
+Py_ssize_t
 offset_of(PyObject *type, const char *name)
 {
     PyObject *member = PyObject_GetAttrString(type, name);
@@ -64,6 +64,7 @@ store_exec(PyObject *module)
     NEED((st->now_at = offset_of((PyObject *)Py_TYPE(st->clock), "now")) >= 0);
     NEED((st->timer_at = offset_of((PyObject *)Py_TYPE(st->clock), "timer")) >= 0);
     NEED(st->monotonic = attribute_of("time", "monotonic"));
+    NEED(st->perf_counter = attribute_of("time", "perf_counter"));
     NEED(st->moment = attribute_of("ebbcache.store.heap", "moment"));
     NEED(st->long_sizeof = PyObject_GetAttrString((PyObject *)&PyLong_Type, "__sizeof__"));
     NEED(st->str_sizeof = PyObject_GetAttrString((PyObject *)&PyUnicode_Type, "__sizeof__"));
@@ -72,6 +73,8 @@ store_exec(PyObject *module)
     WORD(s_gone, "_gone");
     WORD(s_insert, "_insert");
     WORD(s_policy, "policy");
+    WORD(s_dated, "dated");
+    WORD(s_pop, "pop");
     WORD(s_expired, "expired");
     WORD(s_deleted, "deleted");
     WORD(s_evicted, "evicted");
@@ -103,6 +106,7 @@ store_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(st->instance);
     Py_VISIT(st->clock);
     Py_VISIT(st->monotonic);
+    Py_VISIT(st->perf_counter);
     Py_VISIT(st->moment);
     return 0;
 }
@@ -122,6 +126,7 @@ store_free(void *module)
     Py_CLEAR(st->instance);
     Py_CLEAR(st->clock);
     Py_CLEAR(st->monotonic);
+    Py_CLEAR(st->perf_counter);
     Py_CLEAR(st->moment);
     Py_CLEAR(st->long_sizeof);
     Py_CLEAR(st->str_sizeof);
@@ -129,6 +134,8 @@ store_free(void *module)
     Py_CLEAR(st->s_gone);
     Py_CLEAR(st->s_insert);
     Py_CLEAR(st->s_policy);
+    Py_CLEAR(st->s_dated);
+    Py_CLEAR(st->s_pop);
     Py_CLEAR(st->s_expired);
     Py_CLEAR(st->s_deleted);
     Py_CLEAR(st->s_evicted);

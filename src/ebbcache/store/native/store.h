@@ -120,9 +120,9 @@ typedef struct {
     PyTypeObject *core, *entry, *living, *allowance, *counts, *instance;
     PyObject *clock;           /* ebbcache.clock.clock, whose slots are read in place */
     Py_ssize_t now_at, timer_at;
-    PyObject *monotonic;       /* time.monotonic itself */
+    PyObject *monotonic, *perf_counter; /* time's own */
     PyObject *moment;          /* ebbcache.store.heap.moment */
-    PyObject *s_missing, *s_gone, *s_insert, *s_policy, *s_expired, *s_deleted, *s_evicted, *s_user;
+    PyObject *s_missing, *s_gone, *s_insert, *s_policy, *s_dated, *s_pop, *s_expired, *s_deleted, *s_evicted, *s_user;
     PyObject *long_sizeof, *str_sizeof;  /* what C cannot tell by itself */
     int leaves;                /* the sizes of str, bytes, int and float are nobody else's business */
 } State;
@@ -166,7 +166,7 @@ typedef struct {
     PyObject *listener;
     /* What an insert needs to know to be made without Python; see core.c. */
     int simple;
-    long long overhead, maxbytes; /* maxbytes -1: none */
+    long long overhead, dated, maxbytes; /* maxbytes -1: none */
     double maxsize;               /* infinity: none */
     double ttl;                   /* NaN: none */
     PyObject *sizeof_;
@@ -296,6 +296,11 @@ extern PyType_Spec core_spec, allowance_spec, counts_spec;
 extern struct PyModuleDef store_module;
 int told_gone(Core *, Row *, PyObject *kind, PyObject *by);
 int seek(Core *, PyObject *key, uint32_t tag, uint32_t *slot);
+int insert(Core *, PyObject *key, Py_hash_t, PyObject *value, double ttl, double cost);
+
+/* ------------------------------------------------------------------------------------------ module.c */
+
+Py_ssize_t offset_of(PyObject *type, const char *name);
 
 /* -------------------------------------------------------------------------------------------- memo.c */
 
