@@ -10,9 +10,6 @@ eviction.
 
 from __future__ import annotations
 
-import builtins
-import sys
-import time
 from collections.abc import Callable
 from threading import get_ident
 from time import perf_counter
@@ -36,7 +33,7 @@ _len: Final = len
 # Nobody notices how often values of these types are hashed, so the quickest look-up will do.
 _PURE: Final = frozenset({int, str, float, bytes, bool, complex, type(None)})
 # Storing calls functions of these modules; somebody may put a cached one in the place of the original.
-_CALLED: Final = frozenset({builtins, sys, time})
+_CALLED: Final = frozenset({"builtins", "sys", "time"})
 
 
 class _HashedOnce(LRUCache[Any, Any]):
@@ -169,7 +166,7 @@ def _remember(func: Callable[..., Any], maxsize: int | None, typed: bool) -> Any
     chosen: Callable[..., Any]
     if maxsize == 0:
         chosen = uncached
-    elif isinstance(func, BuiltinFunctionType) and func.__self__ in _CALLED:
+    elif isinstance(func, BuiltinFunctionType) and func.__module__ in _CALLED:
         chosen = of_builtin
     else:
         chosen = as_written(wrapper, func, memory, keep, perf_counter, typed=typed)
