@@ -9,6 +9,9 @@ building, so it works without a network.
 from __future__ import annotations
 
 import importlib.metadata
+import os
+
+os.environ["EBBCACHE_PURE"] = "1"  # what is written in C has its long docstring in Python
 
 project = "ebbcache"
 author = "The ebbcache developers"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -31,7 +32,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(autouse=True)
-def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
+def forgetful() -> Iterator[None]:
     """Undo what a test registers or chooses."""
-    monkeypatch.setattr(sizing, "_table", sizing.Table({}))
-    monkeypatch.setattr(sizing, "_yardstick", None)
+    before = sizing._table, sizing._yardstick
+    sizing._measure_by(sizing.Table({}), None)
+    yield
+    sizing._measure_by(*before)

@@ -169,6 +169,8 @@ def test_a_sizeof_in_python_counts_if_it_says_more() -> None:
         def __sizeof__(self) -> int:
             return 100 + sum(map(sys.getsizeof, self.rows))
 
+    for _ in range(32):  # the arrays of a class's first instances have room to spare
+        Deep(), Point(0.5, 0.25)
     plain = Point(0.5, 0.25)
     plain.x = numbers(1000)  # type: ignore[assignment]
     assert 5_000_000 <= sizeof([Native()]) < 5_001_000
@@ -493,7 +495,7 @@ def test_forgets_types_that_die() -> None:
     reference = use_once()
     gc.collect()
     assert reference() is None
-    assert len(kinds) <= size + 1  # list may be new
+    assert len(kinds) <= size + 2  # list and type may be new
 
 
 def test_counts_as_many_objects_as_said() -> None:

@@ -21,6 +21,10 @@ class Derived(Base):
     pass
 
 
+for _ in range(32):  # the arrays of a class's first instances have room to spare, which only C can see
+    Base().rows = Derived().rows = None  # type: ignore[attr-defined]
+
+
 def test_decorates_and_gives_the_function_back() -> None:
     @register_sizer(Base)
     def weigh(value: Base) -> int:
@@ -79,6 +83,7 @@ def test_nonsense_is_logged_once_and_measured_instead(
     answer: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     value = Base()
+    value.rows = None  # type: ignore[attr-defined]
     plain = sizeof(value)
 
     @register_sizer(Base)

@@ -179,11 +179,12 @@ def _nothing(obj: object, cap: float) -> Expanded:
 class Table:
     """The kinds of all types met so far, under one set of registered sizers (which never changes)."""
 
-    __slots__ = ("_charged", "_kinds", "_shared", "_sizers", "_watches", "alone", "free", "leaves")
+    __slots__ = ("_charged", "_kinds", "_shared", "_sizers", "_watches", "alone", "free", "leaves", "rules")
 
     def __init__(self, sizers: dict[int, tuple[type, Sizer]]) -> None:
         self._sizers = sizers
         self._kinds: dict[int, Kind] = {}
+        self.rules: Any = None  # the same in C, which `_sizing.use` puts here
         self._watches: dict[int, weakref.ref[type]] = {}
         self.leaves = {id(cls) for cls in _LEAVES if self._sizer(cls) is None}
         """Ids of types whose objects are one block, `sys.getsizeof` bytes large, with no references."""
@@ -244,6 +245,8 @@ class Table:
         self._watches.pop(key, None)
         self.free.discard(key)
         self.alone.discard(key)
+        if self.rules is not None:
+            self.rules.forget(key)
         self.leaves.discard(key)
 
     def _sizer(self, cls: type) -> Sizer | None:

@@ -13,11 +13,10 @@ from __future__ import annotations
 import gc
 import io
 import operator
-import random
 import sys
 import types
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import compress, islice
 from typing import Any, Final, TypeAlias
 
@@ -99,14 +98,17 @@ def few(cap: float) -> int:
     return max(1, int(cap / 4))
 
 
-def scatter(length: int, count: int) -> Iterator[int]:
-    """Return `count` positions below `length`, one at random in each of as many equal stretches.
+_GOLDEN: Final = 0.6180339887498949
 
-    The same ones every time, so that an object's size does not change from one look to the next.
+
+def scatter(length: int, count: int) -> list[int]:
+    """Return `count` positions below `length`, one in each of as many equal stretches.
+
+    Where in its stretch is told by multiples of the golden section, which fall into step with no pattern in
+    the value. The same every time, so that an object's size does not change from one look to the next.
     """
     step = length / count
-    draw = random.Random(length).random
-    return (int((i + draw()) * step) for i in range(count))
+    return [int((i + i * _GOLDEN % 1.0) * step) for i in range(count)]
 
 
 def thinned(kids: Sequence[Any], cap: float) -> tuple[list[Any], float]:

@@ -1,0 +1,237 @@
+/* What a value weighs, in C: the walk of sizing/walk.py, with the same answers.
+ *
+ * rules.c    which reader serves which type, learnt from kinds.py type by type
+ * layout.c   how objects lie in memory: the readers of layout.py, and what only C can see
+ * tree.c     one tree of objects with one reference each, and what it shares
+ * walk.c     what is shared with whom, and the sum
+ * module.c   the functions, and what they need to know
+ *
+ * Bound: an object that is neither a leaf nor read by Python costs some 20 ns if it is in the processor's cache.
+ * Every object that is kept for later is held by a reference of the walk's own, and nothing read from an object is
+ * used any more after a call that may run Python code, in which anything may change or die.
+ */
+#ifndef EBBCACHE_SIZING_H
+#define EBBCACHE_SIZING_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <stdint.h>
+#include <stddef.h>
+#include <string.h>
+
+#ifdef Py_GIL_DISABLED
+#error "reference counts tell nothing in a free-threaded build: sizes are measured in Python there"
+#endif
+
+#if defined(__GNUC__) || defined(__clang__)
+#define LIKELY(x) __builtin_expect(!!(x), 1)
+#define UNLIKELY(x) __builtin_expect(!!(x), 0)
+#else
+#define LIKELY(x) (x)
+#define UNLIKELY(x) (x)
+#endif
+
+/* The layouts that layout.c reads in place are those of these versions. */
+#if PY_VERSION_HEX < 0x030B0000 || PY_VERSION_HEX >= 0x030E0000
+#error "the layouts of this version of CPython are not known: sizes are measured in Python there"
+#endif
+
+typedef enum {
+    NOTHING, /* parts of the program */
+    STR,     /* leaves: one block, no references */
+    BYTES,
+    INT,
+    BLOCK,
+    LAST_LEAF = BLOCK,
+    PART, /* layout.Part */
+    LIST,
+    TUPLE,
+    SET,
+    DICT,
+    DICT_SUBCLASS,
+    ORDERED_DICT,
+    DEQUE,
+    STR_SUBCLASS,
+    INT_SUBCLASS,
+    OTHER,  /* instances of classes in Python, and what is known by its __sizeof__ and nbytes */
+    PYTHON, /* read by a function in Python */
+} Code;
+
+typedef struct {
+    PyTypeObject *type; /* borrowed: forgotten when it dies */
+    PyObject *kind;     /* kinds.Kind */
+    PyObject *read, *claim, *measure, *nbytes; /* of the kind; NULL: none */
+    Py_ssize_t bare;    /* basicsize */
+    Py_ssize_t front;   /* bytes in front of the object */
+    Py_ssize_t item;
+    double block;       /* of an object without items */
+    unsigned char code, view, alone, values, sentinel;
+} Rule;
+
+typedef struct {
+    PyTypeObject *type;
+    Rule *rule;
+} Place;
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *table; /* kinds.Table */
+    Place *places;   /* open addressing by the type's address */
+    size_t mask, used;
+} Rules;
+
+typedef struct {
+    PyTypeObject *rules_type;
+    PyObject *part_type;
+    PyObject *str_sizeof, *int_sizeof, *dict_sizeof, *ordered_dict_sizeof, *deque_sizeof; /* methods in C */
+    PyObject *str_kind, *str_native, *str_read, *str_claim, *str_view, *str_alone, *str_rules,
+        *str_note, *str_shared_before, *str_charged, *str_key, *str_nbytes, *str_references, *str_shared;
+    PyObject *yardstick, *failed; /* callables, or NULL */
+    Rules *rules;
+    Py_ssize_t budget;
+    double least, most, looks_a_second;
+    int dict_known; /* dicts lie in memory as layout.c believes */
+} State;
+
+typedef struct {
+    PyObject *obj;
+    double weight;
+} Item;
+
+typedef struct {
+    Item *items; /* each holds a reference */
+    Py_ssize_t used, room;
+    Item some[32];
+} Items;
+
+typedef struct {
+    PyObject *obj; /* held; a layout.Part where `owners` is not -1 */
+    uintptr_t key;
+    double count;   /* references to it from inside the value, so many as those stand for */
+    double nbytes;  /* of its tree; -1: not walked */
+    Py_ssize_t seen, owners;
+    Py_ssize_t uses, uses_end;     /* in Walk.uses: the tops its tree refers to */
+    Py_ssize_t common, common_end; /* in Walk.common: leaves with several references */
+    int slack, kept;
+} Top;
+
+typedef struct {
+    State *st;
+    Rules *rules;
+    double left, last, quota;
+    int exact, sampled, evicted, slack, leaf_slack;
+    Py_ssize_t steps; /* since other threads last had a chance */
+    Items level, below;
+    Items kids; /* of the object that is being read */
+    Items common;
+    Top *tops;
+    Py_ssize_t ntops, room_tops;
+    uint32_t *index; /* of tops by key: 0 is a free place, else one more than the number of the top */
+    size_t index_mask;
+    uint32_t *uses;
+    Py_ssize_t nuses, room_uses;
+    Py_ssize_t *queue;
+    Py_ssize_t nqueue, room_queue;
+    /* of the tree that is being walked */
+    Py_ssize_t user;
+    double scale;
+    double heavy; /* how many objects a kid of the object being read stands for */
+    double bytes; /* of leaves met so far */
+    double looks; /* at kids of the object being read */
+    PyObject *top_obj;
+} Walk;
+
+#define SLACK 2
+#define LEAF_SLACK 3
+#define CROWD 4096
+#define LARGE 1048576.0
+
+/* A block as pymalloc and glibc cut it (chunks.py). */
+static inline double
+chunk(Py_ssize_t size)
+{
+    return (double)(size <= 512 ? (size + 15) & -16 : (size + 23) & -16);
+}
+
+/* rules.c */
+Rule *rules_learn(State *, Rules *, PyObject *obj);
+extern PyType_Spec rules_spec;
+
+static inline Rule *
+rules_find(const Rules *rules, PyTypeObject *type)
+{
+    size_t at = ((uintptr_t)type >> 4) & rules->mask;
+    while (rules->places[at].type != type) {
+        if (rules->places[at].type == NULL)
+            return NULL;
+        at = (at + 1) & rules->mask;
+    }
+    return rules->places[at].rule;
+}
+
+/* The rule of the type of `obj`. May call out; NULL with an exception. */
+static inline Rule *
+rule_of(Walk *w, PyObject *obj)
+{
+    Rule *rule = rules_find(w->rules, Py_TYPE(obj));
+    return LIKELY(rule != NULL) ? rule : rules_learn(w->st, w->rules, obj);
+}
+
+/* layout.c */
+int layout_check(State *);
+double leaf_bytes(const Rule *, PyObject *);
+int number_of_bytes(PyObject *answer, double *bytes);
+int call_for_bytes(PyObject *function, PyObject *obj, double *bytes);
+#define FATAL (-1)
+#define FAILED (-2)
+int read_object(Walk *, const Rule *, PyObject *obj, double cap, double *own);
+int read_broken(Walk *, PyObject *obj, double cap, double *own);
+Py_ssize_t count_kids(Walk *, const Rule *, PyObject *obj, double cap);
+Py_ssize_t dict_entries(PyObject *dict);
+
+/* tree.c */
+int items_grow(Items *, Py_ssize_t room);
+int walk_take(Walk *, PyObject *kid, Py_ssize_t held);
+Py_ssize_t walk_top(Walk *, PyObject *obj, int slack);
+int walk_refer(Walk *, PyObject *obj, double weight, int slack);
+int walk_tree(Walk *, Py_ssize_t top, double scale);
+int walk_yield(Walk *);
+Py_ssize_t scattered(Py_ssize_t length, Py_ssize_t count, Py_ssize_t i);
+
+static inline Py_ssize_t
+few(double cap)
+{
+    double count = cap / 4;
+    return count < 1 ? 1 : count > (double)(PY_SSIZE_T_MAX / 2) ? PY_SSIZE_T_MAX / 2 : (Py_ssize_t)count;
+}
+
+static inline int
+items_add(Items *to, PyObject *obj, double weight)
+{
+    if (UNLIKELY(to->used == to->room) && items_grow(to, to->used + 1) < 0)
+        return -1;
+    to->items[to->used].obj = Py_NewRef(obj);
+    to->items[to->used++].weight = weight;
+    return 0;
+}
+
+static inline void
+items_init(Items *items)
+{
+    items->items = items->some;
+    items->used = 0;
+    items->room = (Py_ssize_t)(sizeof items->some / sizeof *items->some);
+}
+
+/* Drops the references. May call out. */
+static inline void
+items_clear(Items *items, Py_ssize_t from)
+{
+    while (items->used > from)
+        Py_DECREF(items->items[--items->used].obj);
+}
+
+/* walk.c */
+int walk_weigh(State *, PyObject *obj, double budget, int evicted, double *bytes);
+
+#endif

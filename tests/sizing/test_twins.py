@@ -1,0 +1,207 @@
+"""The walks in C and in Python: the same answers on random graphs of objects, near ones on samples."""
+
+from __future__ import annotations
+
+import collections
+import functools
+import gc
+import random
+import sys
+import types
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ebbcache import sizing
+from ebbcache.sizing.walk import Walk
+
+pytestmark = pytest.mark.skipif(
+    sizing.IMPLEMENTATION != "native", reason="the C extension is not built, or forbidden by EBBCACHE_PURE"
+)
+
+
+class Pair:
+    def __init__(self, left: Any = None, right: Any = None) -> None:
+        self.left = left
+        self.right = right
+
+
+class Slots:
+    __slots__ = ("left", "right")
+
+    def __init__(self, left: Any = None, right: Any = None) -> None:
+        self.left = left
+        self.right = right
+
+
+class Both(Slots):
+    pass
+
+
+class Named(NamedTuple):
+    left: Any
+    right: Any
+
+
+class Rows(list[Any]):
+    pass
+
+
+class Table(dict[Any, Any]):
+    pass
+
+
+class Text(str):
+    pass
+
+
+class Whole(int):
+    pass
+
+
+class Claiming(list[Any]):
+    def __sizeof__(self) -> int:
+        return 5000
+
+
+for _ in range(32):  # the arrays of a class's first instances have room to spare, which only C can see
+    Pair()
+
+POOL = ["pooled " + str(n) for n in range(8)]
+LEAVES: list[Callable[[int], Any]] = [
+    float,
+    lambda n: n + 1000,
+    lambda n: 3 ** (n % 200),
+    str,
+    lambda n: f"é{n}" * n,
+    lambda n: f"Ж{n}",
+    lambda n: str(n).encode() * n,
+    lambda n: complex(n, 1),
+    lambda n: n % 2 == 0,
+    lambda n: None,
+    lambda n: POOL[n % 8],
+    lambda n: bytearray(n),
+    lambda n: Text(f"text {n}"),
+    lambda n: Whole(n + 1000),
+    lambda n: (),
+    lambda n: range(n + 1000),
+]
+HOLDERS: list[Callable[[list[Any]], Any]] = [
+    list,
+    tuple,
+    lambda kids: {f"key {n}": kid for n, kid in enumerate(kids)},
+    lambda kids: {n / 7: kid for n, kid in enumerate(kids)},
+    lambda kids: {f"key {n} of {id(kids)}" for n in range(len(kids))},
+    lambda kids: frozenset(n / 3 for n in range(len(kids))),
+    collections.deque,
+    lambda kids: collections.OrderedDict((f"key {n}", kid) for n, kid in enumerate(kids)),
+    lambda kids: collections.OrderedDict((n / 9, kid) for n, kid in enumerate(kids)),
+    lambda kids: collections.defaultdict(list, {f"key {n}": kid for n, kid in enumerate(kids)}),
+    lambda kids: collections.defaultdict(list, {n / 5: kid for n, kid in enumerate(kids)}),
+    lambda kids: Pair(*(kids * 2)[:2]),
+    lambda kids: Slots(*(kids * 2)[:2]),
+    lambda kids: Named(*(kids * 2 + [1.5, 2.5])[:2]),
+    Rows,
+    lambda kids: Table({n / 5: kid for n, kid in enumerate(kids)}),
+    Claiming,
+    lambda kids: types.SimpleNamespace(**{f"name{n}": kid for n, kid in enumerate(kids)}),
+    lambda kids: functools.partial(max, *kids),
+    lambda kids: iter([*kids]),
+    lambda kids: ValueError(*kids),
+    lambda kids: types.MappingProxyType({f"proxied {n}": kid for n, kid in enumerate(kids)}),
+]
+
+leaf = st.tuples(st.sampled_from(LEAVES), st.integers(0, 300))
+holder = st.tuples(st.sampled_from(HOLDERS), st.lists(st.integers(0, 10**6), max_size=20))
+
+
+def build(specs: list[tuple[Any, Any]], loops: list[tuple[int, int]]) -> list[Any]:
+    """Return objects of which each holds some of those before it, and some lists those after it."""
+    made: list[Any] = []
+    for make, what in specs:
+        kids = [made[n % len(made)] for n in what] if isinstance(what, list) and made else []
+        made.append(make(kids if isinstance(what, list) else what))
+    lists = [one for one in made if type(one) is list]
+    for n, m in loops if lists else []:
+        lists[n % len(lists)].append(made[m % len(made)])
+    return made
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    """No collection between two looks: it would empty the free lists of what the other one looks at."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def both(value: Any, budget: int | None = None, *, evicted: bool = False) -> tuple[int, int]:
+    """Return what C says and what Python says, neither knowing what the other found."""
+    sizing._measure_by(sizing.Table({}), None)
+    if evicted:
+        native = sizing.freed_with(value, budget=budget or sys.maxsize)
+    else:
+        native = sizing.sizeof(value, exact=budget is None, budget=budget or 1)
+    sizing._measure_by(sizing.Table({}), None)
+    limit = sys.maxsize if evicted and budget is None else budget
+    return native, Walk(sizing._table, limit, evicted=evicted).weigh(value)
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    st.lists(leaf | holder, min_size=1, max_size=40),
+    st.lists(st.tuples(st.integers(0, 100), st.integers(0, 100)), max_size=5),
+    st.integers(0, 1000),
+)
+def test_same_answers(specs: list[tuple[Any, Any]], loops: list[tuple[int, int]], root: int) -> None:
+    made = build(specs, loops)
+    value = made[root % len(made)]
+    for evicted in (False, True):
+        native, python = both(value, evicted=evicted)
+        assert native == python
+    del made[:]
+    native, python = both(value)
+    assert native == python
+    native, python = both(value, 10_000)
+    assert native == python
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(leaf | holder, min_size=1, max_size=40), st.integers(1, 200))
+def test_any_budget_gives_an_answer(specs: list[tuple[Any, Any]], budget: int) -> None:
+    value = build(specs, [])
+    assert sizing.sizeof(value, budget=budget) >= 0
+    assert sizing.freed_with(value, budget=budget) >= 0
+
+
+def rows(count: int) -> list[Any]:
+    rng = random.Random(5)
+    return [
+        {"id": n + 1000, "name": f"row {n}", "tags": [f"tag {rng.random()}" for _ in range(n % 5)]}
+        for n in range(count)
+    ]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: rows(20_000),
+        lambda: {f"key {n}": row for n, row in enumerate(rows(20_000))},
+        lambda: [Pair(n / 7, [n / 9]) for n in range(30_000)],
+        lambda: {n / 7 for n in range(60_000)},
+        lambda: collections.OrderedDict((n, str(n)) for n in range(50_000)),
+        lambda: collections.Counter(f"word {n}" for n in range(50_000)),
+        lambda: collections.deque(rows(20_000)),
+    ],
+    ids=["rows", "dict", "instances", "set", "ordered", "counter", "deque"],
+)
+def test_samples_are_near_each_other(make: Callable[[], Any]) -> None:
+    value = make()
+    whole, same = both(value)
+    assert whole == same
+    native, python = both(value, 5000)
+    assert native == pytest.approx(python, rel=0.05)
+    assert native == pytest.approx(whole, rel=0.05)
