@@ -1,8 +1,9 @@
 /* What the files of the native store share: the shape of a store, and who offers what.
  *
  * Each file is one idea and opens by telling it: table.c (slab and index), entry.c (what callers see of an
- * entry), expiry.c (deadlines), policies.c (who goes first), weigh.c (clock and bytes), core.c (the type that
- * caches derive from), memo.c (the decorators' callable), module.c (the module and its state).
+ * entry), expiry.c (deadlines), policies.c (who goes first), weigh.c (clock and bytes), lookup.c (hits, misses,
+ * removals), insert.c (linking), contract.c (the store's methods), core.c (the type that caches derive from),
+ * numbers.c (counters), memo.c (the decorators' callable), module.c (the module and its state).
  *
  * One rule holds everywhere: a store never calls out while it is inconsistent. Calling out is hashing or
  * comparing foreign keys, a timer, dropping a reference, and making an object that the collector tracks (3.11
@@ -164,7 +165,7 @@ typedef struct {
 
     PyObject *timer;
     PyObject *listener;
-    /* What an insert needs to know to be made without Python; see core.c. */
+    /* What an insert needs to know to be made without Python; see insert.c. */
     int simple;
     long long overhead, dated, maxbytes; /* maxbytes -1: none */
     double maxsize;               /* infinity: none */
@@ -290,13 +291,45 @@ PyObject *entry_new(Core *, Row *);              /* takes over the row */
 PyObject *entries_new(Core *, Rows *);           /* a list; takes over the rows */
 PyObject *living_new(Core *, int keys);
 
-/* -------------------------------------------------------------------------------------------- core.c */
+/* ------------------------------------------------------------------------------------------ lookup.c */
 
-extern PyType_Spec core_spec, allowance_spec, counts_spec;
-extern struct PyModuleDef store_module;
 int told_gone(Core *, Row *, PyObject *kind, PyObject *by);
 int seek(Core *, PyObject *key, uint32_t tag, uint32_t *slot);
+int take(Core *, PyObject *key, uint32_t tag, Row *into);
+PyObject *core_subscript(Core *, PyObject *key);
+PyObject *core_get(Core *, PyObject *const *args, Py_ssize_t nargs, PyObject *names);
+int core_contains(Core *, PyObject *key);
+Py_ssize_t core_length(Core *);
+PyObject *core_missing(Core *, PyObject *key);
+PyObject *core_iter(Core *);
+int core_ass_subscript(Core *, PyObject *key, PyObject *value);
+
+/* ------------------------------------------------------------------------------------------ insert.c */
+
+typedef struct {
+    PyObject *key, *value, *deadline; /* borrowed; deadline may be NULL */
+    uint32_t tag;
+    long long size;
+    double weight, cost;  /* cost NaN: not known */
+    double hits, stamp;   /* of a history; hits NaN: none */
+    int integral, absent;
+} Wanted;
+
+int put(Core *, const Wanted *, uint32_t *slot, Row *old);
 int insert(Core *, PyObject *key, Py_hash_t, PyObject *value, double ttl, double cost);
+PyObject *core_plain(Core *, PyObject *const *args, Py_ssize_t nargs);
+
+/* -------------------------------------------------------------------------------- contract.c, core.c */
+
+extern PyMethodDef core_methods[];
+extern PyType_Spec core_spec;
+extern struct PyModuleDef store_module;
+int counted(Py_ssize_t nargs, Py_ssize_t least, Py_ssize_t most, const char *name);
+PyObject *core_sizeof(Core *, PyObject *none);
+
+/* ----------------------------------------------------------------------------------------- numbers.c */
+
+extern PyType_Spec allowance_spec, counts_spec;
 
 /* ------------------------------------------------------------------------------------------ module.c */
 
