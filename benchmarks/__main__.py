@@ -14,6 +14,7 @@ there.
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
@@ -61,7 +62,10 @@ def main(given: list[str] | None = None) -> int:
         for section, name, _ in plan:
             print(f"{'done' if saved.done(section, name) else '    '}  {section}: {name}")
         return 0
-    left = [] if asked.report else [each for each in plan if asked.fresh or not saved.done(*each[:2])]
+    if asked.fresh:
+        for section, _, _ in plan:
+            saved.sections.pop(section, None)
+    left = [] if asked.report else [each for each in plan if not saved.done(*each[:2])]
     failed = measure(left, len(plan), options, saved)
     for section, name, error in failed:
         print(f"{section}: {name} failed: {error}", file=sys.stderr)
@@ -92,4 +96,6 @@ def measure(
 
 
 if __name__ == "__main__":
+    # So that whoever ends this program ends the part that runs, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     sys.exit(main())

@@ -44,9 +44,9 @@ class Saved:
     sections: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
 
     @classmethod
-    def load(cls, file: Path, *, quick: bool, fresh: bool = False) -> Saved:
-        """Read what is there; `fresh`, or results of the other kind of run, begin anew."""
-        if not fresh and file.exists():
+    def load(cls, file: Path, *, quick: bool) -> Saved:
+        """Read what is there, unless it comes from the other kind of run."""
+        if file.exists():
             data = json.loads(file.read_text(encoding="utf-8"))
             if data["about"]["quick"] == quick:
                 return cls(file, quick, data["about"], data["sections"])
