@@ -42,7 +42,7 @@ GROUPS: dict[str, tuple[Callable[[Scope], Iterator[Row]], int]] = {
     "calls": (calls, 40),
     "misses": (misses, 40),
     "1,000 entries": (partial(mapping_rows, size=1000), 40),
-    "1,000,000 entries": (partial(mapping_rows, size=MILLION), 15),
+    "1,000,000 entries": (partial(mapping_rows, size=MILLION), 9),
     "inserts": (insert_rows, 25),
     "ttl": (ttl_rows, 40),
     "threads, 1,000 entries": (partial(thread_rows, size=1000), 15),
@@ -65,10 +65,12 @@ def parts(options: Options) -> dict[str, Part]:
             if options.quick and store == "pure" and name not in ("calls", "1,000 entries"):
                 continue
             scope = Scope(
-                many=6_000 if options.quick else 100_000 if large else 20_000, pure=store == "pure"
+                many=6_000 if options.quick else 50_000 if large else 10_000, pure=store == "pure"
             )
             found[f"{name} ({store})"] = Part(
-                partial(run_part, rows, scope, 9 if options.quick else rounds, store), store=store
+                partial(run_part, rows, scope, 9 if options.quick else rounds, store),
+                store=store,
+                timeout=1800.0,
             )
     return found
 
@@ -108,7 +110,7 @@ def main() -> None:
             and group.split(", ", 1)[-1] not in (arguments.title)
         ):
             continue
-        scope = Scope(100_000 if large else 20_000, False, lambda name: not names or name in names)
+        scope = Scope(50_000 if large else 10_000, False, lambda name: not names or name in names)
         for row in rows(scope):
             if arguments.title not in row.title:
                 continue
