@@ -1,34 +1,26 @@
-"""Fixtures: the values of known size, and a registry of sizers that forgets what a test did."""
+"""Fixtures: what the allocators get back for values, and a registry that forgets what a test did."""
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from collections.abc import Iterator
-from pathlib import Path
-from types import ModuleType
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import Any
 
 import pytest
 
+from benchmarks.sizing import measure
 from ebbcache import sizing
-
-_spec = importlib.util.spec_from_file_location("sizing_accuracy", Path(__file__).with_name("accuracy.py"))
-assert _spec is not None
-assert _spec.loader is not None
-_accuracy = importlib.util.module_from_spec(_spec)
-sys.modules["sizing_accuracy"] = _accuracy
-_spec.loader.exec_module(_accuracy)
 
 
 @pytest.fixture(scope="session")
-def accuracy() -> ModuleType:
-    """The module that knows what values really take."""
-    return _accuracy
+def measured() -> Callable[[str], dict[str, Any]]:
+    """Measure a family of kinds, once: the truth, and what `sizeof` says, by name."""
 
+    @cache
+    def rows(family: str) -> dict[str, Any]:
+        return dict(measure(family, copies=20, ours=True))
 
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "kind" in metafunc.fixturenames:
-        metafunc.parametrize("kind", list(_accuracy.KINDS))
+    return rows
 
 
 @pytest.fixture(autouse=True)

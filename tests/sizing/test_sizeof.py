@@ -60,8 +60,6 @@ def test_scalars_are_one_block(value: Any) -> None:
         -5,
         ...,
         NotImplemented,
-        len,
-        sizeof,
         Point,
         sys,
         Color.RED,
@@ -71,6 +69,10 @@ def test_scalars_are_one_block(value: Any) -> None:
 def test_what_the_program_shares_is_free(value: Any) -> None:
     assert sizeof(value) == 0
     assert sizeof([value]) == sizeof([0])
+
+
+def test_functions_of_a_module_are_free() -> None:
+    assert sizeof([len, sizeof, threading.Lock]) == sizeof([None, None, None])
 
 
 def test_shared_inside_counts_once() -> None:

@@ -17,12 +17,14 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Any, Final, cast
 
+from .holders import rule_for
 from .layout import (
     HAVE_GC,
     HEAP_TYPE,
     Expand,
     Expanded,
     Sizer,
+    basicsize,
     class_of,
     flags,
     itemsize,
@@ -60,8 +62,6 @@ _FREE: Final[tuple[type, ...]] = (
     types.NotImplementedType,
     types.ModuleType,
     types.CodeType,
-    types.FunctionType,
-    types.BuiltinFunctionType,
     types.GetSetDescriptorType,
     types.MemberDescriptorType,
     types.MethodDescriptorType,
@@ -284,6 +284,9 @@ def _measured(cls: type) -> Kind:
         reader = _FOREIGN.get((_module(base), _qualname(base)))
         if reader is not None:
             return Kind(cls, reader(base), view=reader is reader_of_arrays)
+        rule = rule_for(_module(base), _qualname(base))
+        if rule is not None:
+            return Kind(cls, rule.make(base), alone=rule.alone)
     measure, claim = _sizeofs(line)
     for base in line:
         if id(base) in _BASES:
@@ -294,11 +297,18 @@ def _measured(cls: type) -> Kind:
             return Kind(cls, read, claim=claim, native=("instances",))
     view = id(cls) in _VIEWS
     nbytes = None if view else _field(line, "nbytes")
+    if nbytes is not None and claim is None and flags(cls) & HAVE_GC:
+        # What it refers to may be just that memory.
+        claim, nbytes = _claims(basicsize(cls), nbytes), None
     one_block = not (itemsize(cls) or flags(cls) & (HAVE_GC | HEAP_TYPE))
     if one_block and measure is object.__sizeof__ and nbytes is None:
         return Kind(cls, read_leaf, native=("read_leaf",))
     native = ("others", None if measure is object.__sizeof__ else measure, nbytes)
     return Kind(cls, reader_of_others(cls, measure, nbytes), view=view, claim=claim, native=native)
+
+
+def _claims(bare: int, nbytes: Sizer) -> Sizer:
+    return lambda obj: bare + number_of_bytes(nbytes(obj))
 
 
 def _field(line: tuple[type, ...], name: str) -> Sizer | None:

@@ -1,0 +1,126 @@
+"""Parts of a program that values hold: functions, frames, locks, streams.
+
+A function is block, closure and defaults (Objects/funcobject.c); its code and globals belong to the module.
+A frame holds its variables (Objects/frameobject.c), its callers' frames are another matter. Locks are
+semaphores that C's malloc gave (Python/thread_pthread.h). What compressors allocate follows from parameters
+that they do not show: the defaults are taken. Bound: one look at the references; a StringIO that nobody
+wrote to is copied once, as its length is to be had no other way.
+"""
+
+from __future__ import annotations
+
+import gc
+import io
+import sys
+import types
+from collections.abc import Callable
+from typing import Any, Final
+
+from ebbcache.sizing.chunks import chunk, malloc_chunk
+from ebbcache.sizing.holders import Rule
+from ebbcache.sizing.layout import Expand, Expanded, class_of, fixed, header, thinned
+
+_string_io: Any = io.StringIO
+_sizeof_frame: Callable[[Any], int] = types.FrameType.__sizeof__
+
+
+def _functions(cls: type) -> Expand:
+    own = fixed(cls)
+
+    def read(obj: Any, cap: float) -> Expanded:
+        kids = gc.get_referents(obj)
+        # The third of what tp_traverse visits is the globals, or the second; both are dicts, as is what a
+        # function has for attributes.
+        shared = (id(obj.__globals__), id(obj.__builtins__))
+        return own, [kid for kid in kids if id(kid) not in shared], 1
+
+    return read
+
+
+def _with_references(cls: type) -> Expand:
+    own = fixed(cls)
+
+    def read(obj: Any, cap: float) -> Expanded:
+        return own, gc.get_referents(obj), 1
+
+    return read
+
+
+def _frames(cls: type) -> Expand:
+    before = header(cls)
+
+    def read(obj: types.FrameType, cap: float) -> Expanded:
+        kids = [kid for kid in gc.get_referents(obj) if class_of(kid) is not cls]
+        shared = (id(obj.f_globals), id(obj.f_builtins))
+        kids = [kid for kid in kids if id(kid) not in shared]
+        return chunk(_sizeof_frame(obj) + before), *thinned(kids, cap)
+
+    return read
+
+
+def _ranges(cls: type) -> Expand:
+    own = fixed(cls)
+
+    def read(obj: range, cap: float) -> Expanded:
+        length = (obj.stop - obj.start) // obj.step
+        more = 0 if -5 <= length <= 256 else chunk(sys.getsizeof(length))
+        return own + more, [obj.start, obj.stop, obj.step], 1
+
+    return read
+
+
+_SEMAPHORE: Final = malloc_chunk(32)
+
+
+def _locks(cls: type) -> Expand:
+    own = fixed(cls) + _SEMAPHORE
+
+    def read(obj: object, cap: float) -> Expanded:
+        return own, [], 1
+
+    return read
+
+
+def _texts(cls: type) -> Expand:
+    getvalue: Callable[[Any], str] = _string_io.getvalue
+    tell: Callable[[Any], int] = _string_io.tell
+
+    def read(obj: Any, cap: float) -> Expanded:
+        try:
+            # At 0 nobody wrote. Elsewhere it may keep what was written in pieces, and to ask for its value
+            # would join them.
+            length = tell(obj) or len(getvalue(obj))
+        except ValueError:  # it is closed
+            length = 0
+        return fixed(cls) + chunk(4 * length + length // 4), gc.get_referents(obj), 1
+
+    return read
+
+
+_STATES: Final = {
+    "Compress": 268_224,
+    "Decompress": 40_000,
+    "BZ2Compressor": 7_600_000,
+    "BZ2Decompressor": 3_700_000,
+    "LZMACompressor": 97_000_000,
+    "LZMADecompressor": 8_500_000,
+}
+"""What compressors allocate for themselves, with default parameters."""
+
+
+def _streams(cls: type) -> Expand:
+    state = _STATES[cls.__name__]
+
+    def read(obj: Any, cap: float) -> Expanded:
+        return fixed(cls) + _SEMAPHORE + state, gc.get_referents(obj), 1
+
+    return read
+
+
+functions = Rule(_functions, alone=True)
+builtins = Rule(_with_references, alone=True)
+frames = Rule(_frames)
+ranges = Rule(_ranges)
+locks = Rule(_locks)
+texts = Rule(_texts)
+streams = Rule(_streams)

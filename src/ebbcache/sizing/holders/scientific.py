@@ -1,0 +1,52 @@
+"""Structures of scikit-learn, scipy and pandas that live in C arrays of their own. Bound: O(1).
+
+Trees tell their nodes (sklearn/tree/_tree.pyx, scipy/spatial/_ckdtree.pyx), hash tables of pandas their
+size.
+"""
+
+from __future__ import annotations
+
+import gc
+from typing import Any, Final
+
+from ebbcache.sizing.chunks import malloc_chunk
+from ebbcache.sizing.holders import Rule
+from ebbcache.sizing.layout import Expand, Expanded, class_of, fixed
+
+_NODE: Final = 64
+_KD_NODE: Final = 80
+
+
+def _trees(cls: type) -> Expand:
+    tree: Any = cls
+    counts = [getattr(tree, name).__get__ for name in ("capacity", "n_outputs", "max_n_classes")]
+
+    def read(obj: Any, cap: float) -> Expanded:
+        nodes, outputs, classes = (count(obj) for count in counts)
+        own = fixed(class_of(obj)) + malloc_chunk(8 * outputs)
+        own += malloc_chunk(nodes * _NODE) + malloc_chunk(8 * nodes * outputs * classes)
+        return own, gc.get_referents(obj), 1
+
+    return read
+
+
+def _kd_trees(cls: type) -> Expand:
+    tree: Any = cls
+    count = tree.size.__get__
+
+    def read(obj: Any, cap: float) -> Expanded:
+        return fixed(class_of(obj)) + malloc_chunk(_KD_NODE * count(obj)), gc.get_referents(obj), 1
+
+    return read
+
+
+def _hash_tables(cls: type) -> Expand:
+    def read(obj: Any, cap: float) -> Expanded:
+        return fixed(class_of(obj)) + malloc_chunk(obj.sizeof()), gc.get_referents(obj), 1
+
+    return read
+
+
+trees = Rule(_trees)
+kd_trees = Rule(_kd_trees)
+hash_tables = Rule(_hash_tables)
