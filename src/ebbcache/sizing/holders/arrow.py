@@ -2,7 +2,7 @@
 
 Every array tells its buffers, with their addresses and whole sizes, so a slice is charged what it keeps
 alive. How many hold a buffer is not told: each value that reaches it is charged with it, once. The pool
-cuts buffers at 64 bytes (arrow/memory_pool.cc). Bound: O(arrays); the C++ objects around are a typical size.
+cuts buffers at 64 bytes (arrow/memory_pool.cc). Bound: O(arrays); C++ objects have a typical size.
 """
 
 from __future__ import annotations
