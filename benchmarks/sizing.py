@@ -25,6 +25,7 @@ from typing import Any
 from benchmarks import sizing_truth as truth
 
 Sizer = Callable[[Any], int]
+OURS = ("ebbcache in C", "ebbcache")
 _ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -32,7 +33,11 @@ def estimators() -> dict[str, Sizer]:
     """Return the estimators that are installed, ours first."""
     from ebbcache import sizing
 
-    found: dict[str, Sizer] = {"ebbcache": sizing.sizeof, "sys.getsizeof": sys.getsizeof}
+    found: dict[str, Sizer] = {}
+    if sizing.IMPLEMENTATION == "native":
+        found["ebbcache in C"] = sizing.sizeof
+    found["ebbcache"] = sizing.python_sizeof
+    found["sys.getsizeof"] = sys.getsizeof
     try:
         from dask.sizeof import sizeof
 
@@ -114,7 +119,7 @@ def _child(family: str, only: str, copies: int, ours: bool) -> None:
         sys.exit(problem)
     tools = estimators()
     if ours:
-        tools = {"ebbcache": tools["ebbcache"]}
+        tools = {name: size for name, size in tools.items() if name in OURS}
     try:
         kinds = makers(family)
     except ImportError:
