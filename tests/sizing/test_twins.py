@@ -146,8 +146,9 @@ def both(value: Any, budget: int | None = None, *, evicted: bool = False) -> tup
     else:
         native = sizing.sizeof(value, exact=budget is None, budget=budget or 1)
     sizing._measure_by(sizing.Table({}), None)
-    limit = sys.maxsize if evicted and budget is None else budget
-    return native, Walk(sizing._table, limit, evicted=evicted).weigh(value)
+    if evicted and type(value) is not int:
+        return native, Walk(sizing._table, budget or sys.maxsize, evicted=True).weigh(value)
+    return native, sizing.python_sizeof(value, exact=budget is None, budget=budget or 1)
 
 
 @settings(deadline=None, max_examples=300)

@@ -139,8 +139,8 @@ def freed_with(obj: object, *, budget: int = _LEAST) -> int:
 
     Unlike `sizeof` it takes every reference from outside as one that stays.
     """
-    if _yardstick is not None:
-        return _yardstick(obj)
+    if _yardstick is not None or id(type(obj)) in _table.leaves:
+        return sizeof(obj)
     try:
         return Walk(_table, budget, evicted=True).weigh(obj)
     except Exception as error:

@@ -179,7 +179,7 @@ def _nothing(obj: object, cap: float) -> Expanded:
 class Table:
     """The kinds of all types met so far, under one set of registered sizers (which never changes)."""
 
-    __slots__ = ("_charged", "_kinds", "_shared", "_sizers", "_watches", "alone", "free", "leaves", "rules")
+    __slots__ = ("_charged", "_kinds", "_shared", "_sizers", "_watches", "free", "leaves", "rules")
 
     def __init__(self, sizers: dict[int, tuple[type, Sizer]]) -> None:
         self._sizers = sizers
@@ -190,8 +190,6 @@ class Table:
         """Ids of types whose objects are one block, `sys.getsizeof` bytes large, with no references."""
         self.free = {id(cls) for cls in _FREE if self._sizer(cls) is None}
         """Ids of types whose objects count nothing."""
-        self.alone: set[int] = set()
-        """Ids of types whose objects count only if nobody outside the value refers to them."""
 
         self._shared: dict[int, tuple[int, float]] = {}
         self._charged: dict[int, tuple[int, int]] = {}
@@ -244,7 +242,6 @@ class Table:
         self._kinds.pop(key, None)
         self._watches.pop(key, None)
         self.free.discard(key)
-        self.alone.discard(key)
         if self.rules is not None:
             self.rules.forget(key)
         self.leaves.discard(key)
@@ -268,8 +265,6 @@ class Table:
             self.free.add(id(cls))
         elif kind.read is read_leaf:
             self.leaves.add(id(cls))
-        if kind.alone:
-            self.alone.add(id(cls))
         return kind
 
 

@@ -179,7 +179,6 @@ class Walk:
         kind_of = self._table.kind
         free = self._table.free
         leaves = self._table.leaves
-        alone = self._table.alone
         slack = self._slack
         total = 0.0
         level: list[tuple[list[Any], float]] = [([top.obj], 1.0)]
@@ -229,7 +228,11 @@ class Walk:
                         elif getrefcount(kid) == _IN_LOOP:
                             inner.append(kid)
                         else:
-                            self._refer(top, kid, heavy * scale, 0 if key in alone else slack)
+                            kind = kind_of(kid)  # which may show that it is a leaf, or free
+                            if key in leaves:
+                                common.append(kid)
+                            elif key not in free:
+                                self._refer(top, kid, heavy * scale, 0 if kind.alone else slack)
                     total += size * heavy
                     if inner:
                         below.append((inner, heavy))
@@ -421,9 +424,14 @@ class Walk:
                 if self._sampled:
                     for key in ids:
                         weights[key] += weight  # type: ignore[assignment]
+        held: Counter[int] = Counter()  # references of this walk from what is kept, which are none
+        for top in self._tops.values():
+            if top.kept:
+                for kids, _ in top.common:
+                    held.update(map(id, kids))
         total = 0.0
         for key, count in seen.items():
-            references = getrefcount(found[key]) - count - _IN_FOUND
+            references = getrefcount(found[key]) - count - _IN_FOUND - held[key]
             share = 1.0 if references - count <= self._leaf_slack else count / references
             if self._sampled:
                 share = max(share, weights[key] / references)

@@ -170,6 +170,9 @@ sizing_freed_with(PyObject *module, PyObject *const *args, Py_ssize_t nargs, PyO
     }
     if (st->yardstick != NULL)
         return PyObject_CallOneArg(st->yardstick, args[0]);
+    bytes = leaf(st, args[0]);
+    if (bytes >= 0)
+        return as_int(bytes);
     if (walk_weigh(st, args[0], limit, 1, &bytes) < 0)
         return failed(st, args[0]);
     return as_int(bytes);
