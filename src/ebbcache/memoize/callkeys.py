@@ -6,9 +6,12 @@ So the wrapper is compiled with the very parameters of the function it wraps, th
 ``collections.namedtuple`` and ``dataclasses`` compile their methods. CPython then binds every form of a
 call in C, fills in the defaults, and refuses a wrong call with the function's own message.
 
-Bound: a hit makes one tuple (none for a function of one parameter) and one call, the cache's lookup. Keys
-are exact: calls with equal keys differ at most in the types of equal arguments, and ``typed`` tells those
-apart.
+The pure store's look-up is part of that text as well (`Call.look_up`), for a call of Python costs as much
+as all the rest.
+
+Bound: a hit makes one tuple (none for a function of one parameter) and one call: `hash`, or the native
+store's `get`. Keys are exact: calls with equal keys differ at most in the types of equal arguments, and
+``typed`` tells those apart.
 """
 
 from __future__ import annotations
@@ -17,13 +20,31 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import chain
 from types import CodeType, FunctionType
-from typing import Any
+from typing import Any, Final
+
+from ebbcache.clock import clock
 
 
 class Keywords:
     """Stands in a key between positions and keywords; a class, for it keeps its identity when pickled."""
+
+
+# What the texts mention of Python, bound here: somebody may cache a built-in function and put that in its
+# place. An argument of the types `ALONE` is its own key in functools, where f(1) and f(1.0) differ.
+_NAMES: Final[dict[str, object]] = {
+    "ALONE": frozenset({int, str}),
+    "AttributeError": AttributeError,
+    "KeyError": KeyError,
+    "Keywords": Keywords,
+    "clocks": clock,
+    "hash": hash,
+    "id": id,
+    "len": len,
+    "map": map,
+    "partial": functools.partial,
+    "type": type,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +63,8 @@ class Call:
     defaults: tuple[Any, ...] | None = None
     kwdefaults: dict[str, Any] | None = None
     make: Callable[..., object] | None = None
+    hashed: bool = False
+    """Whether a key is hashed but once a call: `look` and `keep` get the hash."""
 
     def key_of(self, **values: object) -> FunctionType:
         """Compile the function that answers the key of a call; *values* are what its text mentions."""
@@ -49,32 +72,74 @@ class Call:
             f"def wrapper({self.parameters}):\n{self._owner()} return {self.key}\n", values
         )
 
-    def wrapper(self, **values: object) -> FunctionType:
-        """Compile the wrapper of a plain function: look up, or call, take the time and keep."""
+    def wrapper(self, policy: str | None, **values: object) -> FunctionType:
+        """Compile the wrapper of a plain function: look up, or call, take the time and keep.
+
+        *policy* is the pure store's that is to be looked into; None: `get` is asked.
+        """
         p = self.p
         owner = f", {p}owner" if self.receiver else ""
+        found = f"{p}h, " if self.hashed and policy else f"{p}hash({p}key), " if self.hashed else ""
         body = f"""\
   {p}began = {p}clock()
   {p}value = {p}func({self.arguments})
-  {p}keep({p}key, {p}value, {p}began{owner})
+  {p}keep({p}key, {found}{p}value, {p}began{owner})
 """
-        return self._compile(f"def wrapper({self.parameters}):\n{self._lookup(body)}", values)
+        return self._compile(f"def wrapper({self.parameters}):\n{self._answer(policy, body)}", values)
 
-    def async_wrapper(self, **values: object) -> FunctionType:
+    def async_wrapper(self, policy: str | None, **values: object) -> FunctionType:
         """Compile the wrapper of a coroutine function: look up, or share the call with others."""
         p = self.p
         owner = f", {p}owner" if self.receiver else ""
         body = f"  {p}value = await {p}share({p}key, {p}partial({p}func, {self.arguments}){owner})\n"
-        return self._compile(f"async def wrapper({self.parameters}):\n{self._lookup(body)}", values)
+        return self._compile(f"async def wrapper({self.parameters}):\n{self._answer(policy, body)}", values)
 
-    def _lookup(self, miss: str) -> str:
+    def _answer(self, policy: str | None, miss: str) -> str:
         p = self.p
         answer = f" if {p}value is {p}ITSELF: return {self.receiver}\n" if self.receiver else ""
         return f"""\
 {self._owner()} {p}key = {self.key}
- {p}value = {p}get({p}key, {p}MISSING)
- if {p}value is {p}MISSING:
+{self.look_up(policy)} if {p}value is {p}MISSING:
 {miss}{answer} return {p}value
+"""
+
+    def look_up(self, policy: str | None) -> str:
+        """Answer the text that sets ``value``: what `Table.get` does, or a call of `get`.
+
+        A plain hit and a plain miss are dealt with here; several keys of one hash, a deadline, and a key
+        that is not equal are left to the cache. Nothing that is not ours runs inside of a ``try``.
+        """
+        p = self.p
+        ask = f"{p}look({p}key, {p}h)" if self.hashed else f"{p}get({p}key, {p}MISSING)"
+        if policy is None:
+            return f" {p}value = {ask.replace(f'{p}h)', f'{p}hash({p}key))')}\n"
+        gain = f"{p}cache._gain" if policy == "lfu" else "1.0"
+        touch = ""
+        if policy == "lru":
+            touch = f"""\
+   try: {p}cache._touch({p}entry.serial)
+   except {p}KeyError: pass
+"""
+        return f"""\
+ {p}h = {p}hash({p}key)
+ try: {p}entry = {p}cache._table[{p}h]
+ except {p}KeyError:
+  {p}cache.misses += 1
+  {p}value = {p}MISSING
+ else:
+  try: {p}found = {p}entry.key
+  except {p}AttributeError:
+   {p}found = {p}MISSING
+  if (
+   {p}found is not {p}MISSING
+   and ({p}found is {p}key or {p}found == {p}key)
+   and {p}entry.deadline is None
+  ):
+   {p}entry.hits += {gain}
+   {p}entry.stamp = {p}clocks.now
+   {p}cache.hits += 1
+{touch}   {p}value = {p}entry.value
+  else: {p}value = {ask}
 """
 
     def _owner(self) -> str:
@@ -89,14 +154,7 @@ class Call:
         )
 
     def _compile(self, text: str, values: Mapping[str, object]) -> FunctionType:
-        names = {
-            **values,
-            "make": self.make,
-            "id": id,
-            "type": type,
-            "map": map,
-            "partial": functools.partial,
-        }
+        names = {**_NAMES, **values, "make": self.make}
         namespace = {self.p + name: value for name, value in names.items()}
         exec(_code(text), namespace)
         made = namespace.pop("wrapper")
@@ -181,12 +239,27 @@ def as_called(make: Callable[..., object], receiver: str | None = None) -> Call:
     )
 
 
+def as_functools(*, typed: bool) -> Call:
+    """Calls whose keys are functools': a single int or str alone, otherwise `plain_key` or `typed_key`."""
+    p = "_ebb_"
+    named = f"(*args, {p}Keywords, *kwargs, *kwargs.values())"
+    lone = f"args[0] if {p}len(args) == 1 and {p}type(args[0]) in {p}ALONE else args"
+    return Call(
+        p=p,
+        parameters="*args, **kwargs",
+        arguments="*args, **kwargs",
+        key=f"{p}make(*args, **kwargs)" if typed else f"{named} if kwargs else {lone}",
+        make=typed_key if typed else None,
+        hashed=True,
+    )
+
+
 def plain_key(*args: object, **kwargs: object) -> tuple[object, ...]:
     """Answer a key for arguments as they were written: positions, then keywords in their order.
 
-    It is laid out as functools' keys are: ``(*positions, mark, name, value, name, value, ...)``.
+    As with functools' keys, positions and keywords, and another order of keywords, are another key.
     """
-    return (*args, Keywords, *chain.from_iterable(kwargs.items())) if kwargs else args
+    return (*args, Keywords, *kwargs, *kwargs.values()) if kwargs else args
 
 
 def typed_key(*args: object, **kwargs: object) -> tuple[object, ...]:

@@ -17,21 +17,15 @@ from types import BuiltinFunctionType
 from typing import Any, Final, ParamSpec, TypeVar, overload
 
 from ebbcache.caches import LRUCache
-from ebbcache.memoize.callkeys import plain_key, typed_key
+from ebbcache.memoize.callkeys import as_functools
 from ebbcache.memoize.native import as_written
 from ebbcache.memoize.options import full_name
 from ebbcache.memoize.protocols import CachedFunction
-from ebbcache.memoize.wrapping import MISSING, administer
+from ebbcache.memoize.wrapping import MISSING, administer, readable
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# A single argument of these types is its own key, as in functools, where f(1) and f(1.0) differ therefore.
-_FAST: Final = frozenset({int, str})
-# Bound here, for somebody may cache the built-in itself and put the cached one in its place.
-_len: Final = len
-# Nobody notices how often values of these types are hashed, so the quickest look-up will do.
-_PURE: Final = frozenset({int, str, float, bytes, bool, complex, type(None)})
 # Storing calls functions of these modules; somebody may put a cached one in the place of the original.
 _CALLED: Final = frozenset({"builtins", "sys", "time"})
 
@@ -108,38 +102,19 @@ def _remember(func: Callable[..., Any], maxsize: int | None, typed: bool) -> Any
     if not callable(func):
         raise TypeError(f"lru_cache and cache decorate a function, not {func!r}")
     memory = _HashedOnce(maxsize, name=full_name(func))
-    get, look, keep = memory.get, memory.look, memory.keep
     busy: set[int] = set()
 
-    def key_of(*args: Any, **kwargs: Any) -> Any:
-        if typed:
-            return typed_key(*args, **kwargs)
-        if _len(args) == 1 and not kwargs and type(args[0]) in _FAST:
-            return args[0]
-        return plain_key(*args, **kwargs)
-
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        h = None
-        if kwargs or typed:
-            key = key_of(*args, **kwargs)
-            h = hash(key)
-            value = look(key, h)
-        else:
-            key = args
-            for arg in args:
-                if type(arg) not in _PURE:
-                    h = hash(key)
-                    value = look(key, h)
-                    break
-            else:
-                if _len(args) == 1 and type(args[0]) in _FAST:
-                    key = args[0]
-                value = get(key, MISSING)
-        if value is MISSING:
-            began = perf_counter()
-            value = func(*args, **kwargs)
-            keep(key, hash(key) if h is None else h, value, began)
-        return value
+    call = as_functools(typed=typed)
+    key_of = call.key_of()
+    wrapper = call.wrapper(
+        readable(memory),
+        func=func,
+        cache=memory,
+        look=memory.look,
+        keep=memory.keep,
+        clock=perf_counter,
+        MISSING=MISSING,
+    )
 
     def uncached(*args: Any, **kwargs: Any) -> Any:
         memory.misses += 1
@@ -169,7 +144,7 @@ def _remember(func: Callable[..., Any], maxsize: int | None, typed: bool) -> Any
     elif isinstance(func, BuiltinFunctionType) and func.__module__ in _CALLED:
         chosen = of_builtin
     else:
-        chosen = as_written(wrapper, func, memory, keep, perf_counter, typed=typed)
+        chosen = as_written(wrapper, func, memory, memory.keep, perf_counter, typed=typed)
     made = administer(chosen, func, memory, maxsize, {"maxsize": maxsize, "typed": typed})
     made.cache_invalidate = cache_invalidate
     made.cache_contains = cache_contains

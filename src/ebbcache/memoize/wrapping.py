@@ -1,8 +1,9 @@
 """A function, its options and its cache put together: what callers get instead of the function.
 
-The wrapper is compiled for the function's signature (`callkeys`) with the cache's own look-up inside, so a
-hit is one key and one `cache.get`. A miss runs the function, measures it, and stores the answer with the
-seconds it took. Everything else hangs on the wrapper as attributes, as with `functools.lru_cache`.
+The wrapper is compiled for the function's signature with the cache's own look-up inside (`callkeys`), or
+is a native callable that does the same (`native`). A miss runs the function, measures it, and stores the
+answer with the seconds it took. Everything else hangs on the wrapper as attributes, as with
+`functools.lru_cache`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from ebbcache.memoize.owners import ITSELF, Owners
 from ebbcache.memoize.protocols import CacheInfo
 from ebbcache.memoize.singleflight import Flights
 from ebbcache.sizing import sizeof as measured
+from ebbcache.store.table import Table
 
 MISSING: Final = object()
 """What a look-up answers that found nothing."""
@@ -67,12 +69,14 @@ def wrap(func: Callable[..., Any], options: Options, *, method: bool = False) ->
         keep(key, value, began)
 
     flights = Flights(keep)
-    values |= {"func": func, "get": cache.get, "MISSING": MISSING}
+    values |= {"func": func, "cache": cache, "get": cache.get, "MISSING": MISSING}
+    # With a ttl, whether an entry lives is the cache's business.
+    policy = None if ttl is not None else readable(cache)
     wrapper: Callable[..., Any]
     if _is_async(func):
-        wrapper = call.async_wrapper(share=flights.share, **values)
+        wrapper = call.async_wrapper(policy, share=flights.share, **values)
     else:
-        wrapper = call.wrapper(keep=keep, clock=perf_counter, **values)
+        wrapper = call.wrapper(policy, keep=keep, clock=perf_counter, **values)
         wrapper = as_native(
             wrapper,
             func,
@@ -119,6 +123,11 @@ def wrap(func: Callable[..., Any], options: Options, *, method: bool = False) ->
     made.cache_invalidate = cache_invalidate
     made.cache_contains = cache_contains
     return made
+
+
+def readable(cache: Cache[Any, Any]) -> str | None:
+    """Answer a pure store's policy, whose look-up a wrapper may have inside; None for a native one."""
+    return cache.policy if isinstance(cache, Table) else None
 
 
 def administer(

@@ -6,8 +6,8 @@
  * by a plan that is worked out once for each tuple of names, which a call site always passes as the same object.
  *
  * Three ways for a call to be a key. *Bound*: all parameters in their order, defaults filled in, so that calls that
- * mean the same share an entry; one parameter is the key itself. *Written*: functools' way, positions, a mark, then
- * names and values by turns, in the order of the call; with `alone`, a single exact int or str is the key itself.
+ * mean the same share an entry; one parameter is the key itself. *Written*: functools' way, positions, a mark, the
+ * names and the values in the order of the call; with `alone`, a single exact int or str is the key itself.
  * *Made*: what a function of the user's answers for the arguments. `typed` appends the arguments' types. In a
  * method's key an Instance (instance.c) stands for the first argument, so a look-up asks that for nothing.
  *
@@ -28,6 +28,7 @@
 typedef struct {
     PyObject *names;                /* a call's tuple of keyword names; NULL: vacant */
     uint8_t place[MOST_PARAMETERS]; /* which parameter each of them is */
+    uint32_t fills;                 /* a bit for each of these parameters */
 } Plan;
 
 typedef struct {
@@ -417,10 +418,10 @@ call_written(PyObject *callable, PyObject *const *args, size_t nargsf, PyObject 
         lanes[n] = args[n];
     if (more)
         lanes[n++] = self->mark;
-    for (Py_ssize_t k = 0; k < more; k++) {
+    for (Py_ssize_t k = 0; k < more; k++)
         lanes[n++] = PyTuple_GET_ITEM(names, k);
+    for (Py_ssize_t k = 0; k < more; k++)
         lanes[n++] = args[nargs + k];
-    }
     for (Py_ssize_t k = 0; n < count; k++)
         lanes[n++] = held_type(args[k]);
     Call call = {lanes, count, 0};
@@ -485,7 +486,7 @@ plan_for(Memo *self, PyObject *names)
         if (n == count)
             return &self->plans[at];
     }
-    Plan made;
+    Plan made = {.fills = 0};
     for (Py_ssize_t n = 0; n < count; n++) {
         PyObject *name = PyTuple_GET_ITEM(names, n);
         int at = self->named_from;
@@ -494,9 +495,10 @@ plan_for(Memo *self, PyObject *names)
         while (at < self->count && name != PyTuple_GET_ITEM(self->parameters, at) &&
                !same_plainly(name, PyTuple_GET_ITEM(self->parameters, at)))
             at++;
-        if (at == self->count)
+        if (at == self->count || (made.fills & (UINT32_C(1) << at)))
             return NULL;
         made.place[n] = (uint8_t)at;
+        made.fills |= UINT32_C(1) << at;
     }
     made.names = Py_NewRef(names);
     Plan *plan = &self->plans[self->next_plan];
@@ -513,38 +515,37 @@ static int
 bind(Memo *self, PyObject *const *args, Py_ssize_t nargs, PyObject *names, PyObject **bound, PyObject **held,
      int *holds)
 {
-    int n = 0, count = self->count;
-    for (; n < nargs; n++)
+    int count = self->count, positional = self->positional;
+    uint32_t filled = (UINT32_C(1) << nargs) - 1;
+    for (Py_ssize_t n = 0; n < nargs; n++)
         bound[n] = args[n];
-    for (; n < count; n++)
-        bound[n] = NULL;
     if (names != NULL && PyTuple_GET_SIZE(names)) {
         Plan *plan = plan_for(self, names);
-        if (plan == NULL)
+        if (plan == NULL || (plan->fills & filled))
             return 0;
+        filled |= plan->fills;
         Py_ssize_t more = PyTuple_GET_SIZE(names);
-        for (Py_ssize_t k = 0; k < more; k++) {
-            if (bound[plan->place[k]] != NULL)
-                return 0;
+        for (Py_ssize_t k = 0; k < more; k++)
             bound[plan->place[k]] = args[nargs + k];
-        }
     }
-    int first = self->positional - (int)PyTuple_GET_SIZE(self->defaults);
-    for (n = (int)nargs; n < self->positional; n++)
-        if (bound[n] == NULL) {
-            if (n < first)
-                return 0;
+    int first = positional - (int)PyTuple_GET_SIZE(self->defaults);
+    for (int n = (int)nargs; filled != (UINT32_C(1) << count) - 1; n++) {
+        if (filled & (UINT32_C(1) << n))
+            continue;
+        filled |= UINT32_C(1) << n;
+        if (n < first)
+            return 0;
+        if (n < positional) {
             bound[n] = PyTuple_GET_ITEM(self->defaults, n - first);
+            continue;
         }
-    for (; n < count; n++)
-        if (bound[n] == NULL) {
-            PyObject *given = NULL;
-            if (self->named_defaults != NULL)
-                given = PyDict_GetItemWithError(self->named_defaults, PyTuple_GET_ITEM(self->parameters, n));
-            if (given == NULL)
-                return PyErr_Occurred() ? -1 : 0;
-            bound[n] = held[(*holds)++] = Py_NewRef(given); /* the dict is anybody's to change */
-        }
+        PyObject *given = NULL;
+        if (self->named_defaults != NULL)
+            given = PyDict_GetItemWithError(self->named_defaults, PyTuple_GET_ITEM(self->parameters, n));
+        if (given == NULL)
+            return PyErr_Occurred() ? -1 : 0;
+        bound[n] = held[(*holds)++] = Py_NewRef(given); /* the dict is anybody's to change */
+    }
     return 1;
 }
 
