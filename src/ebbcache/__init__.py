@@ -9,6 +9,7 @@ from ebbcache.deferred import Deferred, deferred
 from ebbcache.engine import Gave, Reclaimed
 from ebbcache.governor import configure, make_room, reclaim
 from ebbcache.memoize import CacheInfo, cache, cached, cachedmethod, lru_cache
+from ebbcache.retry import retry_on_memory_error
 from ebbcache.shrinkers import Shrinker, register_shrinker
 from ebbcache.sizing import register_sizer, sizeof
 from ebbcache.status import Status, status
@@ -42,6 +43,7 @@ __all__ = [
     "register_mapping",
     "register_shrinker",
     "register_sizer",
+    "retry_on_memory_error",
     "sizeof",
     "status",
     "testing",
