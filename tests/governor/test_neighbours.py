@@ -101,7 +101,20 @@ def test_a_process_that_is_killed_counts_no_longer(join: Callable[..., Neighbour
         finally:
             other.send_signal(signal.SIGKILL)
     assert one.look() == []
-    assert len(list((tmp_path / f"ebbcache-{os.geteuid()}-container").iterdir())) == 1
+    assert len(list((tmp_path / f"ebbcache-{os.geteuid()}").iterdir())) == 1
+
+
+def test_what_the_dead_under_other_ceilings_left_is_removed(
+    join: Callable[..., Neighbours], tmp_path: Path
+) -> None:
+    alive = join("another")
+    place = tmp_path / f"ebbcache-{os.geteuid()}"
+    (place / "gone.123-00000000").write_bytes(bytes(32))
+    (place / "coming.124-00000000").write_bytes(b"")  # its owner is about to lock it
+    join()
+    left = {path.name.partition(".")[0] for path in place.iterdir()}
+    assert left == {"another", "coming", "container"}
+    assert alive.look() == []
 
 
 def test_a_forked_child_is_somebody_else(join: Callable[..., Neighbours]) -> None:
@@ -133,10 +146,10 @@ def test_a_forked_child_is_somebody_else(join: Callable[..., Neighbours]) -> Non
 
 def test_what_somebody_else_put_there_is_survived(join: Callable[..., Neighbours], tmp_path: Path) -> None:
     one, two = join(), join()
-    place = tmp_path / f"ebbcache-{os.geteuid()}-container"
-    (place / "torn").write_bytes(b"\x01")
-    (place / "folder").mkdir()
-    (place / "link").symlink_to("/dev/zero")
+    place = tmp_path / f"ebbcache-{os.geteuid()}"
+    (place / "container.torn").write_bytes(b"\x01")
+    (place / "container.folder").mkdir()
+    (place / "container.link").symlink_to("/dev/zero")
     two.publish(Share(3))
     assert one.look() == [Share(3)]
     for file in place.iterdir():  # somebody tidies up
@@ -152,7 +165,7 @@ def test_what_somebody_else_put_there_is_survived(join: Callable[..., Neighbours
 
 
 def test_a_folder_that_others_may_write_to_is_not_used(tmp_path: Path) -> None:
-    place = tmp_path / f"ebbcache-{os.geteuid()}-container"
+    place = tmp_path / f"ebbcache-{os.geteuid()}"
     place.mkdir()
     place.chmod(0o777)
     alone = Neighbours(str(tmp_path))

@@ -98,8 +98,14 @@ class Account:
 
     @property
     def going_on(self) -> int:
-        """What others are about to grow by, as they do just now; less where evicting gives little back."""
-        return int(self._momentum * min(1.0, 2.0 * self.return_rate))
+        """What others are about to grow by, as they do just now, and what has to be freed ahead for it.
+
+        Less where evicting gives little back, and no more than they take until somebody looks where it
+        gives memory back at once.
+        """
+        at_once = min(self._at_once or 0.0, self.return_rate)
+        late = self._momentum * max(0.0, min(1.0, 2.0 * self.return_rate) - at_once)
+        return int(late + min(self._momentum * at_once, BURST_RATE * REACTION))
 
     @property
     def return_rate(self) -> float:

@@ -1,14 +1,15 @@
-"""When to free and how much: one reading, one decision, by whoever looks.
+"""When to look at memory, and what is done about it: one reading, one plan, by whoever looks.
 
 Two threads look: the watcher, and any thread whose inserts have spent the *allowance*, so that the promise
 holds when the watcher starves under the GIL. A look reads the nearest ceiling, tells cached, others and
-retained apart (account.py), and then either grants a new allowance or frees: `high - headroom - credit`
-bytes, softly under `low`, hard under `min`. Caches may grow into what others are not expected to take; at
-that cap they make room among themselves. A reading that does not move is no reason to free everything: what
-was freed counts as credit, and more is freed only while headroom goes on falling.
+retained apart (account.py), plans (planning.py), and then either grants a new allowance or frees. A reading
+that does not move is no reason to free everything: what was freed counts as credit, and more is freed only
+while headroom goes on falling. Of what several processes under one ceiling are short of, each frees its
+part (neighbours.py).
 
-Bounds: an insert waits at most `WAIT` seconds for another thread's look; between two readings caches grow
-by at most a quarter of what is free for them; one log line a change of state.
+Bounds: an insert waits at most `WAIT` seconds for another thread's look and frees for at most `SLICE`
+seconds itself, unless memory is about to run out; between two readings caches grow by at most a quarter of
+what is free for them; one log line a change of state.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import logging
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Literal, Protocol
 
@@ -26,7 +27,8 @@ from ebbcache import engine
 from ebbcache.clock import clock
 from ebbcache.governor import allocator
 from ebbcache.governor.account import MIB, Account, Marks
-from ebbcache.governor.shares import Share, part_of_excess, part_of_shortage
+from ebbcache.governor.planning import Plan, Planner, View
+from ebbcache.governor.shares import Share
 from ebbcache.governor.trimming import Heap, Level, Malloc
 from ebbcache.governor.turns import Turns
 from ebbcache.memory import Reading
@@ -41,10 +43,8 @@ LONG_SLICE = 0.02  # s: the same for the watcher, which holds nobody up
 PATIENCE = 1.0  # s: the same for a caller who asked for memory by name
 FASTEST, SLOWEST = 0.01, 1.0  # s: bounds of the watcher's interval
 BURST = 1 << 30  # bytes/s: what others may allocate while nobody looks
-SMALLEST_GRANT = 64 << 10  # bytes: under this a look would cost more than it guards
 UNGOVERNED = 256 * MIB  # bytes: the allowance where nothing limits memory
 COLLECT_EVERY = 5.0  # s: between two full garbage collections when nothing else is left
-ROUND = 0.02  # s: after which neighbours that were to free something should have
 LEARN_EVERY = 1.0  # s: how often growth asks malloc what came of what it freed
 
 State = Literal["calm", "soft", "hard", "exhausted"]
@@ -82,19 +82,6 @@ class Neighbourhood(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """One decision: how urgent it is, the bytes to free, and the bytes to let in until the next look.
-
-    With `growth`, caches make room for their own inserts, and nobody else is asked.
-    """
-
-    level: Level
-    target: int
-    grant: int
-    growth: bool = False
-
-
 class Governor:
     """Decides for one process, with `memory` and `timer` (seconds) injected; watcher.py has the thread."""
 
@@ -126,7 +113,6 @@ class Governor:
         self._accounts: dict[str, Account] = {}
         self._inserting = 0
         self._rooms: list[tuple[int, int]] = []
-        self._hard_headroom: int | None = None
         self._collected_at = self._learnt_at = float("-inf")
         self._looked_at = float("-inf")
         self._futile = 0
@@ -134,9 +120,7 @@ class Governor:
         self._mates: list[Share] = []
         self._held = self._own = 0
         self._inherited: int | None = 0
-        self._urgency = 1.0
-        self._urged_at, self._urged_headroom = float("-inf"), 0
-        self._slice = 1 << 62
+        self._planner = Planner()
         self._turns = Turns()
 
     def after_fork(self) -> None:
@@ -196,20 +180,20 @@ class Governor:
             lost = self.reading is not None
             self.allowance.left = 0 if lost else UNGOVERNED
             return not lost
-        before, freed = self._hard_headroom, 0
+        before, freed = self._planner.lowest, 0
         if watching and self._wonders:
             self._find_out()
-        plan = self._plan(self.reading or reading)
+        plan = self._plan()
         if plan.target > 0 and not plan.growth and self._trim_instead(plan, watching):
-            self._hard_headroom = before  # the fall that this plan answers is still to be made good
-            plan = self._plan(self.reading or reading)
+            self._planner.lowest = before  # the fall that this plan answers is still to be made good
+            plan = self._plan()
         for again in (False, True):  # a second time where the first did not end hard pressure
             self._enter_state(plan.level)
             if plan.target <= 0:
                 break
             was = plan.level
             freed += self._free(plan, watching, tallied_only=again or plan.growth)
-            plan = self._plan(self.reading or reading)
+            plan = self._plan()
             if not was == plan.level == "hard":
                 break
         if plan.level == "hard" and plan.target > 0 and not freed:
@@ -292,77 +276,22 @@ class Governor:
         unknown = account.floor + account.room_for(account.unknown(limit), trim) + rooms
         return max(0, limit - max(known, unknown))
 
-    def _plan(self, reading: Reading) -> Plan:
-        account, marks = self.account, self.marks
-        extra = self.kept_free - marks.high
-        # A burst that is under way is not waited for.
-        ahead = account.going_on
-        short = marks.high + extra + ahead - reading.headroom - account.credit
-        left = reading.headroom
-        if reading.soft:
-            # Crossing a soft ceiling (memory.high) gets a process slowed down, not killed: memory is nearly
-            # out when that one is crossed, or when the nearest hard one is close.
-            left += marks.min
-            if reading.hard_headroom is not None:
-                left = min(left, reading.hard_headroom)
-        if left < marks.min:
-            short += account.in_flight  # no time for mere words
-            part = self._part(left)
-            return Plan("hard", max(int(max(short, self._fallen(left)) * part), self._inserting), 0)
-        self._hard_headroom = None
-        room = reading.headroom + account.credit - extra - ahead
-        if room < marks.low or (self.state != "calm" and short > 0):
-            # With memory this short, caches that are over their cap come down to it at once.
-            over = (account.cached - self.cap) * part_of_excess(self._own, self._mates, self.cap)
-            return Plan("soft", int(max(short * self._part(left), over)), 0)
-        self._urgency = 1.0
-        return self._grow(room)
-
-    def _grow(self, room: int) -> Plan:
-        """Return the plan for calm times: what may come in, and what makes way for it at the cap.
-
-        Of what all processes under this ceiling retain, inserts here can reuse only this one's part.
-        """
-        account, cap, own = self.account, self.cap, self._own
-        processes = 1 + len(self._mates)
-        room -= int(account.retained * (1.0 - part_of_shortage(own, self._mates)))
-        # Half of what is retained counts: inserts are likely to reuse it, a burst of others is not.
-        free = min(cap - account.cached - account.retained // 2, room - self.marks.high)
-        if free >= SMALLEST_GRANT:
-            return Plan("calm", 0, max(free // (4 * processes), SMALLEST_GRANT))
-        # At the cap a process may still grow to an equal part of it: those with more make way.
-        behind = min(cap // processes - own, room - self.marks.low)
-        if self._mates and behind >= SMALLEST_GRANT:
-            return Plan("calm", 0, max(behind // (4 * processes), SMALLEST_GRANT))
-        over = int(max(account.cached - cap, 0) * part_of_excess(own, self._mates, cap))
-        if not over and not self._inserting:
-            return Plan("calm", 0, max(free // processes, 0))
-        # As much is freed as comes in, a batch at a time so that a look pays for itself, but no more than
-        # goes in a slice. Where others pushed the cap down everybody is asked, and there is no hurry.
-        batch = max(min(own // 64, cap // 64, self._slice), SMALLEST_GRANT)
-        target = min(over, max(4 * batch, self._inserting)) + batch
-        return Plan("calm", target, batch, growth=over <= self._inserting + SMALLEST_GRANT)
-
-    def _part(self, headroom: int) -> float:
-        """Return this process's part of a shortage, twice as much after each round that did not help.
-
-        Some neighbour may be stuck in a long call, or have no cache that gives.
-        """
-        now = self.timer()
-        if now - self._urged_at >= ROUND:
-            self._urgency = 2 * self._urgency if headroom <= self._urged_headroom else 1.0
-            self._urged_at, self._urged_headroom = now, headroom
-        return min(1.0, part_of_shortage(self._own, self._mates) * self._urgency)
-
-    def _fallen(self, headroom: int) -> int:
-        """Return what to free under `min`, where the kernel must get memory back, whatever the credit.
-
-        Headroom that fell on since the last hard pass has to be made good, by more than it fell if lately
-        only a part of what was freed came back. Headroom that stands still asks for nothing more.
-        """
-        before = self.marks.min if self._hard_headroom is None else self._hard_headroom
-        self._hard_headroom = min(before, headroom)
-        return int(max(0, before - headroom) * self.account.to_return_one)
+    def _plan(self) -> Plan:
+        assert self.reading is not None
+        return self._planner.plan(
+            View(
+                self.reading,
+                self.account,
+                self.marks,
+                self.kept_free,
+                self.cap,
+                self._own,
+                self._inserting,
+                self._mates,
+                self.state == "calm",
+                self.timer(),
+            )
+        )
 
     # -- freeing ---------------------------------------------------------------------------------------
 
@@ -384,8 +313,8 @@ class Governor:
             most=usage,
             tallied_only=tallied_only,
         )
-        if not watching:  # what goes in a slice, as the last one showed
-            self._slice = result.freed if result.freed < plan.target else 2 * self._slice
+        if not watching:
+            self._planner.went_in_a_slice(result.freed, plan.target)
         self._note(result.freed, held)
         self._futile = 0 if result.freed else self._futile + 1
         if learns and result.freed >= MIB:
@@ -460,7 +389,7 @@ class Governor:
             self._collected_at = now
             gc.collect()
             self._trim()
-            plan = self._plan(self.reading) if self.reading else plan
+            plan = self._plan()
         self._enter_state("exhausted" if plan.level == "hard" else plan.level)
         return plan
 

@@ -2,7 +2,7 @@
 
 Workers that share a container see one usage. Each would take the others' caches for memory that it
 must make way for, and each would free the whole of a shortage. So every process writes a few numbers
-into a small file of its own, in a folder of /dev/shm named after the ceiling, and reads those of the
+into a small file of its own in a folder of /dev/shm, named after the ceiling, and reads those of the
 others. The file is locked (flock) as long as its process lives: whoever finds one without a lock
 removes it, so nobody is missed and nobody counted after death, pid namespaces or not. Two copies of
 this library in one process are two neighbours. The folder belongs to the user alone: processes of other
@@ -47,7 +47,7 @@ class Neighbours:
     def _start(self) -> None:
         self._place: str | None = None
         self._mine: Kept | None = None
-        self._mine_path = ""
+        self._name = ""
         self._said: Share | None = None
         self._others: dict[str, Kept] = {}
         self._search_at = float("-inf")
@@ -61,17 +61,18 @@ class Neighbours:
         if ceiling is None:
             return
         try:
-            self._place = self._meeting_place(ceiling)
-            self._mine_path = f"{self._place}/{os.getpid()}-{secrets.token_hex(4)}"
-            self._mine = Kept(self._mine_path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+            self._place = self._meeting_place()
+            self._bury(ceiling)
+            self._name = f"{ceiling}.{os.getpid()}-{secrets.token_hex(4)}"
+            self._mine = Kept(f"{self._place}/{self._name}", os.O_RDWR | os.O_CREAT | os.O_EXCL)
             fcntl.flock(self._mine.fd, fcntl.LOCK_EX)  # at once, or when a neighbour has looked
         except OSError as error:
             log.debug("other processes' caches cannot be seen: %s", error)
             self._withdraw()
 
-    def _meeting_place(self, ceiling: str) -> str:
+    def _meeting_place(self) -> str:
         user = os.geteuid()
-        place = f"{self._folder}/ebbcache-{user}-{ceiling}"
+        place = f"{self._folder}/ebbcache-{user}"
         try:
             os.mkdir(place, 0o700)
         except FileExistsError:
@@ -79,6 +80,21 @@ class Neighbours:
             if not stat.S_ISDIR(status.st_mode) or status.st_uid != user or status.st_mode & 0o077:
                 raise PermissionError(f"{place} is not this user's own folder") from None
         return place
+
+    def _bury(self, ceiling: str) -> None:
+        """Remove what the last ones under other ceilings left when they were killed."""
+        assert self._place is not None
+        for name in os.listdir(self._place)[: 4 * MOST]:
+            if not name.startswith(f"{ceiling}."):
+                kept = self._open(name)
+                if kept is not None:
+                    self._alive(name, kept)
+
+    def _open(self, name: str) -> Kept | None:
+        try:
+            return Kept(f"{self._place}/{name}", os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+        except OSError:
+            return None
 
     def publish(self, mine: Share) -> None:
         """Tell the others; nothing is written that they know already."""
@@ -115,22 +131,20 @@ class Neighbours:
     def _search(self) -> None:
         assert self._place is not None
         try:
-            names = set(os.listdir(self._place))
+            names = {name for name in os.listdir(self._place) if name.startswith(f"{self._ceiling}.")}
         except OSError:
             names = set[str]()
-        mine = os.path.basename(self._mine_path)
-        if mine not in names:  # somebody tidied up: the others cannot find this process any more
+        if self._name not in names:  # somebody tidied up: the others cannot find this process any more
             ceiling, self._ceiling = self._ceiling, None
             self._withdraw()
             self.join(ceiling)
             return
-        names.discard(mine)
+        names.discard(self._name)
         others = {name: kept for name, kept in self._others.items() if name in names}
         for name in sorted(names - others.keys())[: max(0, MOST - len(others))]:
-            try:
-                others[name] = Kept(f"{self._place}/{name}", os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
-            except OSError:
-                continue
+            kept = self._open(name)
+            if kept is not None:
+                others[name] = kept
         self._others = {name: kept for name, kept in others.items() if self._alive(name, kept)}
 
     def _alive(self, name: str, kept: Kept) -> bool:
@@ -159,16 +173,15 @@ class Neighbours:
         self._ceiling = None
 
     def _withdraw(self) -> None:
-        place, mine, path = self._place, self._mine, self._mine_path
-        others = self._others
+        place, name, mine, others = self._place, self._name, self._mine, self._others
         self._start()
         for kept in others.values():
             kept.close()
         if mine is not None:
             mine.close()
         try:
-            if path:
-                os.unlink(path)
+            if name:
+                os.unlink(f"{place}/{name}")
             if place is not None:
                 os.rmdir(place)  # succeeds for the last one to leave
         except OSError:

@@ -1,0 +1,138 @@
+"""One decision: how urgent it is, what to free, what to let in; from what a look has found.
+
+Under `low` the target is `high - headroom - credit`, softly, under `min` hard; above, caches grow into what
+others are not expected to take, and at that cap make room for what comes in. Watermarks and the order of
+things follow Linux' mm/vmscan. Arithmetic on what it is given; what it remembers is the fall of headroom
+under hard pressure, whether neighbours do their part, and how much goes in a slice. O(processes).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ebbcache.governor.account import Account, Marks
+from ebbcache.governor.shares import Share, part_of_excess, part_of_shortage
+from ebbcache.governor.trimming import Level
+from ebbcache.memory import Reading
+
+SMALLEST_GRANT = 64 << 10  # bytes: under this a look would cost more than it guards
+ROUND = 0.02  # s: after which neighbours that were to free something should have
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How urgent it is, the bytes to free, and the bytes to let in until the next look.
+
+    With `growth`, caches make room for their own inserts, and nobody else is asked.
+    """
+
+    level: Level
+    target: int
+    grant: int
+    growth: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a look has found.
+
+    `kept_free` is the headroom to restore, `cap` the most that all caches may hold, `own` what those of this
+    process do, with `inserting` bytes on their way in; `mates` are the neighbours.
+    """
+
+    reading: Reading
+    account: Account
+    marks: Marks
+    kept_free: int
+    cap: int
+    own: int
+    inserting: int
+    mates: Sequence[Share]
+    calm: bool
+    now: float
+
+
+class Planner:
+    """Decides for one process."""
+
+    def __init__(self) -> None:
+        self.lowest: int | None = None  # headroom under hard pressure, as long as that lasts
+        self._slice = 1 << 62
+        self._urgency = 1.0
+        self._urged_at, self._urged_headroom = float("-inf"), 0
+
+    def plan(self, view: View) -> Plan:
+        """Return what to do now."""
+        account, marks, reading = view.account, view.marks, view.reading
+        extra = view.kept_free - marks.high
+        ahead = account.going_on  # a burst that is under way is not waited for
+        short = view.kept_free + ahead - reading.headroom - account.credit
+        left = reading.headroom
+        if reading.soft:
+            # Crossing a soft ceiling (memory.high) gets a process slowed down, not killed: memory is nearly
+            # out when that one is crossed, or when the nearest hard one is close.
+            left += marks.min
+            if reading.hard_headroom is not None:
+                left = min(left, reading.hard_headroom)
+        if left < marks.min:
+            short += account.in_flight  # no time for mere words
+            target = int(max(short, self._fallen(view, left)) * self._part(view, left))
+            return Plan("hard", max(target, view.inserting), 0)
+        self.lowest = None
+        room = reading.headroom + account.credit - extra - ahead
+        if room < marks.low or (not view.calm and short > 0):
+            # With memory this short, caches that are over their cap come down to it at once.
+            over = (account.cached - view.cap) * part_of_excess(view.own, view.mates, view.cap)
+            return Plan("soft", int(max(short * self._part(view, left), over)), 0)
+        self._urgency = 1.0
+        return self._grow(view, room)
+
+    def _grow(self, view: View, room: int) -> Plan:
+        """Return the plan for calm times: what may come in, and what makes way for it at the cap.
+
+        Of what all processes under this ceiling retain, inserts here can reuse only this one's part.
+        """
+        account, cap, own, mates = view.account, view.cap, view.own, view.mates
+        processes = 1 + len(mates)
+        room -= int(account.retained * (1.0 - part_of_shortage(own, mates)))
+        # Half of what is retained counts: inserts are likely to reuse it, a burst of others is not.
+        free = min(cap - account.cached - account.retained // 2, room - view.marks.high)
+        if free >= SMALLEST_GRANT:
+            return Plan("calm", 0, max(free // (4 * processes), SMALLEST_GRANT))
+        # At the cap a process may still grow to an equal part of it: those with more make way.
+        behind = min(cap // processes - own, room - view.marks.low)
+        if mates and behind >= SMALLEST_GRANT:
+            return Plan("calm", 0, max(behind // (4 * processes), SMALLEST_GRANT))
+        over = int(max(account.cached - cap, 0) * part_of_excess(own, mates, cap))
+        if not over and not view.inserting:
+            return Plan("calm", 0, max(free // processes, 0))
+        # As much is freed as comes in, a batch at a time so that a look pays for itself, but no more than
+        # goes in a slice. Where others pushed the cap down everybody is asked, and there is no hurry.
+        batch = max(min(own // 64, cap // 64, self._slice), SMALLEST_GRANT)
+        target = min(over, max(4 * batch, view.inserting)) + batch
+        return Plan("calm", target, batch, growth=over <= view.inserting + SMALLEST_GRANT)
+
+    def went_in_a_slice(self, freed: int, target: int) -> None:
+        """Learn how much an insert frees in the time it may take: all of the target, or only so much."""
+        self._slice = freed if freed < target else 2 * self._slice
+
+    def _part(self, view: View, headroom: int) -> float:
+        """Return this process's part of a shortage, twice as much after each round that did not help.
+
+        Some neighbour may be stuck in a long call, or have no cache that gives.
+        """
+        if view.now - self._urged_at >= ROUND:
+            self._urgency = 2 * self._urgency if headroom <= self._urged_headroom else 1.0
+            self._urged_at, self._urged_headroom = view.now, headroom
+        return min(1.0, part_of_shortage(view.own, view.mates) * self._urgency)
+
+    def _fallen(self, view: View, headroom: int) -> int:
+        """Return what to free under `min`, where the kernel must get memory back, whatever the credit.
+
+        Headroom that fell on since the last hard pass has to be made good, by more than it fell if lately
+        only a part of what was freed came back. Headroom that stands still asks for nothing more.
+        """
+        before = view.marks.min if self.lowest is None else self.lowest
+        self.lowest = min(before, headroom)
+        return int(max(0, before - headroom) * view.account.to_return_one)
