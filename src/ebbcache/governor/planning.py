@@ -37,8 +37,8 @@ class Plan:
 class View:
     """What a look has found.
 
-    `kept_free` is the headroom to restore, `cap` the most that all caches may hold, `own` what those of this
-    process do, with `inserting` bytes on their way in; `mates` are the neighbours.
+    `kept_free` is the headroom to restore, `cap` the most that all caches may hold, `own` what those of
+    this process do, with `inserting` bytes on their way in; `mates` are the neighbours.
     """
 
     reading: Reading
