@@ -11,6 +11,7 @@ moment, so a pass overshoots at most by what its very last call gave too much; a
 from __future__ import annotations
 
 import functools
+import os
 import sys
 import threading
 from collections import Counter
@@ -170,11 +171,11 @@ def reclaim(
 @functools.cache
 def _machine() -> int:
     """Return the bytes of memory that this machine has: nobody can free more."""
-    import psutil  # seldom asked, and slow to import
-
+    # psutil would have to be imported, slowly, by the governor's thread: a child that is forked meanwhile
+    # would wait for that import for ever.
     try:
-        return int(psutil.virtual_memory().total)
-    except Exception:  # no /proc, say
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):  # not POSIX
         return sys.maxsize
 
 

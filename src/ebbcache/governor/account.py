@@ -117,16 +117,19 @@ class Account:
         """How many bytes to free for one that is to come back: at most 2, and 1 while nothing is known."""
         return 1.0 if self._return_rate is None else 1.0 / max(0.5, self._return_rate)
 
-    def room_for(self, growth: int, trim: float) -> int:
-        """What to leave free for others to grow by `growth`, when a trim takes `trim` seconds.
+    def room_for(self, growth: int, trim: float | None = None) -> int:
+        """What to leave free for others to grow by `growth`.
 
         All that caches cannot give back to the kernel; and of what they can, as much as others may take
-        until somebody has looked and, where malloc lets go only when trimmed, trimmed.
+        until somebody has looked and, where malloc lets go only when trimmed, trimmed, which takes `trim`
+        seconds (None: that is not counted on).
         """
         growth = max(0, growth)
         at_once = min(self._at_once or 0.0, self.return_rate)
         never = growth * (1.0 - self.return_rate)
-        late = min(growth * (self.return_rate - at_once), BURST_RATE * (REACTION + trim))
+        late = growth * (self.return_rate - at_once)
+        if trim is not None:
+            late = min(late, BURST_RATE * (REACTION + trim))
         return int(never + late + min(growth * at_once, BURST_RATE * REACTION))
 
     def unknown(self, limit: int) -> int:

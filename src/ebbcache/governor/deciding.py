@@ -192,7 +192,9 @@ class Governor:
             if plan.target <= 0:
                 break
             was = plan.level
-            freed += self._free(plan, watching, tallied_only=again or plan.growth)
+            # A user's shrinker may take its time; as long as there is any, inserts leave it to the watcher.
+            caches_only = again or plan.growth or not (watching or plan.level == "hard")
+            freed += self._free(plan, watching, tallied_only=caches_only)
             plan = self._plan()
             if not was == plan.level == "hard":
                 break
@@ -271,7 +273,7 @@ class Governor:
             return 0
         limit, account, trim = self.reading.limit, self.account, self.heap.took
         rooms = self.kept_free - max(self.marks.high, self.reserve)
-        again = account.room_for(account.expected - account.others, trim)
+        again = account.room_for(account.expected - account.others)
         known = account.others + max(again, account.going_on) + self.kept_free
         unknown = account.floor + account.room_for(account.unknown(limit), trim) + rooms
         return max(0, limit - max(known, unknown))
@@ -309,10 +311,12 @@ class Governor:
             plan.target,
             plan.level == "hard",
             why="growth" if plan.growth else "pressure",
-            seconds=LONG_SLICE if watching else SLICE,
+            seconds=None if self._bursting else LONG_SLICE if watching else SLICE,
             most=usage,
             tallied_only=tallied_only,
         )
+        # In a forked child the oldest entries go first: those that it shares with its parent.
+        self._inherited = max(0, (self._inherited or 0) - result.freed)
         if not watching:
             self._planner.went_in_a_slice(result.freed, plan.target)
         self._note(result.freed, held)

@@ -7,7 +7,7 @@ others. The file is locked (flock) as long as its process lives: whoever finds o
 removes it, so nobody is missed and nobody counted after death, pid namespaces or not. Two copies of
 this library in one process are two neighbours. The folder belongs to the user alone: processes of other
 users are strangers, as everybody is where there is no /dev/shm. Bounds: one `pwrite` a publication, one
-`pread` a neighbour and look (at most 64 of them), and a search for new and dead ones every
+`stat` and one `pread` a neighbour (at most 64 of them) a look, and a search for dead ones every
 `SEARCH_EVERY` seconds.
 """
 
@@ -51,6 +51,7 @@ class Neighbours:
         self._said: Share | None = None
         self._others: dict[str, Kept] = {}
         self._search_at = float("-inf")
+        self._changed_at = 0
 
     def join(self, ceiling: str | None) -> None:
         """Be one of those under `ceiling`, and no longer of those under another; None: be alone."""
@@ -115,7 +116,7 @@ class Neighbours:
         """Return what the others under the same ceiling say, in no order."""
         if self._mine is None:
             return []
-        if self._timer() >= self._search_at:
+        if self._timer() >= self._search_at or self._changed():
             self._search_at = self._timer() + SEARCH_EVERY
             self._search()
         found: list[Share] = []
@@ -127,6 +128,15 @@ class Neighbours:
             if version == _VERSION and max(numbers) <= _SANE:
                 found.append(Share(*numbers))
         return found
+
+    def _changed(self) -> bool:
+        """Whether somebody came or left: a newcomer counts from its first moment on."""
+        try:
+            changed_at = os.stat(f"{self._place}").st_mtime_ns
+        except OSError:
+            return True
+        before, self._changed_at = self._changed_at, changed_at
+        return before != changed_at
 
     def _search(self) -> None:
         assert self._place is not None

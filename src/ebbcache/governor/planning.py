@@ -17,6 +17,7 @@ from ebbcache.governor.trimming import Level
 from ebbcache.memory import Reading
 
 SMALLEST_GRANT = 64 << 10  # bytes: under this a look would cost more than it guards
+STEP = 0.1  # s: between two tries under hard pressure that stands still
 ROUND = 0.02  # s: after which neighbours that were to free something should have
 
 
@@ -61,6 +62,7 @@ class Planner:
         self._slice = 1 << 62
         self._urgency = 1.0
         self._urged_at, self._urged_headroom = float("-inf"), 0
+        self._stepped_at = float("-inf")
 
     def plan(self, view: View) -> Plan:
         """Return what to do now."""
@@ -78,13 +80,16 @@ class Planner:
         if left < marks.min:
             short += account.in_flight  # no time for mere words
             target = int(max(short, self._fallen(view, left)) * self._part(view, left))
-            return Plan("hard", max(target, view.inserting), 0)
+            return Plan("hard", max(target, self._standing(view), view.inserting), 0)
         self.lowest = None
         room = reading.headroom + account.credit - extra - ahead
-        if room < marks.low or (not view.calm and short > 0):
-            # With memory this short, caches that are over their cap come down to it at once.
+        # Calm needs headroom that can be seen: credit is an estimate, and a burst may come.
+        if left < marks.low or room < marks.low or (not view.calm and short > 0):
+            # With memory this short, caches that are over their cap come down to it at once. What was freed
+            # and does not show is not freed again, but what comes in makes room for itself.
             over = (account.cached - view.cap) * part_of_excess(view.own, view.mates, view.cap)
-            return Plan("soft", int(max(short * self._part(view, left), over)), 0)
+            target = int(max(short * self._part(view, left), over))
+            return Plan("soft", max(target, 2 * view.inserting), 0)
         self._urgency = 1.0
         return self._grow(view, room)
 
@@ -126,6 +131,16 @@ class Planner:
             self._urgency = 2 * self._urgency if headroom <= self._urged_headroom else 1.0
             self._urged_at, self._urged_headroom = view.now, headroom
         return min(1.0, part_of_shortage(view.own, view.mates) * self._urgency)
+
+    def _standing(self, view: View) -> int:
+        """Return what to free under `min` every `STEP` seconds, even if headroom stands still.
+
+        What was freed may have been of no use to the kernel, and one more allocation is the end.
+        """
+        if view.now - self._stepped_at < STEP:
+            return 0
+        self._stepped_at = view.now
+        return view.own // 16
 
     def _fallen(self, view: View, headroom: int) -> int:
         """Return what to free under `min`, where the kernel must get memory back, whatever the credit.

@@ -16,6 +16,12 @@ from ebbcache.memory.host import Host
 from ebbcache.memory.process import ProcessLimit, Sizes, Statm
 from ebbcache.memory.reading import Missing, Source
 
+# Not inside the function that uses it: a child forked while another thread imports waits for ever.
+try:
+    from ebbcache.memory import rlimits
+except ImportError:  # not every platform has the module behind it
+    rlimits = None  # type: ignore[assignment]
+
 _USUAL = (mounts.Mount("/", "/sys/fs/cgroup", False), mounts.Mount("/", "/sys/fs/cgroup/memory", True))
 """Where the hierarchies are on nearly every machine, for when mountinfo cannot be read."""
 
@@ -62,11 +68,7 @@ class Found:
 
 
 def _resource_limits(of: Sizes) -> Sequence[Source]:
-    try:
-        from ebbcache.memory import rlimits
-    except ImportError:  # not every platform has the module behind it
-        return ()
-    return rlimits.find(of)
+    return () if rlimits is None else rlimits.find(of)
 
 
 def find(prefix: str, limit: int | None) -> Found:

@@ -26,7 +26,10 @@ from ebbcache.memory.waiting import Candidate, Wakeups
 _log = logging.getLogger("ebbcache.memory")
 
 REFRESH = 0.5
-"""Seconds after which limits are read again."""
+"""Seconds after which limits are read again,"""
+
+REFRESH_CLOSE = 0.02
+"""Seconds, and the same while less than an eighth of the limit is left: it may be on its way down."""
 
 RESOLVE = 5.0
 """Seconds after which everything is looked for anew: controllers get turned on, files readable."""
@@ -78,6 +81,7 @@ class Memory:
         self._found = Found()
         self._wakeups = Wakeups()
         self._nearest = ""
+        self._close = False
         self._lost: dict[str, Missing] = {}
         self._told: set[str] = set()
         self._stale = True
@@ -134,6 +138,7 @@ class Memory:
             return None, failed
         headroom, limit, usage, soft, source = nearest
         self._nearest = source.name
+        self._close = headroom < limit // 8
         if soft:
             return Reading(
                 limit, usage, headroom, f"{source.name} (high)", True, hard, source.shared
@@ -160,7 +165,7 @@ class Memory:
         with self._if_free() as free:
             if not free:
                 return
-            self._refresh_at = now + REFRESH
+            self._refresh_at = now + (REFRESH_CLOSE if self._close else REFRESH)
             if now >= self._resolve_at or self._found.moved():
                 self._resolve_at = now + RESOLVE
                 self._resolve()
