@@ -62,7 +62,7 @@ class Planner:
         self._slice = 1 << 62
         self._urgency = 1.0
         self._urged_at, self._urged_headroom = float("-inf"), 0
-        self._stepped_at = float("-inf")
+        self._stepped_at, self._step = float("-inf"), 0.0
 
     def plan(self, view: View) -> Plan:
         """Return what to do now."""
@@ -133,14 +133,16 @@ class Planner:
         return min(1.0, part_of_shortage(view.own, view.mates) * self._urgency)
 
     def _standing(self, view: View) -> int:
-        """Return what to free under `min` every `STEP` seconds, even if headroom stands still.
+        """Return what to free under `min` every `STEP` seconds, even if headroom stands still: more and more.
 
-        What was freed may have been of no use to the kernel, and one more allocation is the end.
+        What was freed may have been of no use to the kernel, which gets small objects back when nearly all
+        of them are gone; and one more allocation is the end.
         """
         if view.now - self._stepped_at < STEP:
             return 0
+        self._step = min(1.0, 2 * self._step) if view.now - self._stepped_at < 2 * STEP else 1 / 8
         self._stepped_at = view.now
-        return view.own // 16
+        return int(view.own * self._step)
 
     def _fallen(self, view: View, headroom: int) -> int:
         """Return what to free under `min`, where the kernel must get memory back, whatever the credit.
