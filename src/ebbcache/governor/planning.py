@@ -133,7 +133,7 @@ class Planner:
         return min(1.0, part_of_shortage(view.own, view.mates) * self._urgency)
 
     def _standing(self, view: View) -> int:
-        """Return what to free under `min` every `STEP` seconds, even if headroom stands still: more and more.
+        """Return what to free under `min` though headroom stands still, ever more each `STEP` seconds.
 
         What was freed may have been of no use to the kernel, which gets small objects back when nearly all
         of them are gone; and one more allocation is the end.
