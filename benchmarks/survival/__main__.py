@@ -10,6 +10,7 @@ happens in a guest machine: CMD is a script called with `-m MiB -t SECONDS -d FO
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import subprocess
 import sys
@@ -40,7 +41,8 @@ def one(variant: Variant, front: str, seed: int, out: Path, keep: bool) -> Verdi
     records = read(path)
     verdict = judge(records)
     bad = front == "ebbcache" and not (verdict.good and (verdict.survived or variant.dies))
-    line = json.dumps(asdict(verdict) | {"when": time.strftime("%Y-%m-%d %H:%M", time.gmtime())})
+    when = time.strftime("%Y-%m-%d %H:%M", time.gmtime())
+    line = json.dumps(asdict(verdict) | {"when": when, "commit": commit()})
     with _writing:
         with (out / "verdicts.jsonl").open("a", encoding="utf-8") as file:
             file.write(line + "\n")
@@ -52,6 +54,13 @@ def one(variant: Variant, front: str, seed: int, out: Path, keep: bool) -> Verdi
     if not (bad or keep):
         path.unlink()
     return verdict
+
+
+@functools.cache
+def commit() -> str:
+    """Return which source this is."""
+    command = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def told(verdict: Verdict, bad: bool) -> str:
@@ -92,7 +101,7 @@ def in_guest(script: str, out: Path, arguments: list[str]) -> int:
 
 def chosen(only: list[str]) -> list[Variant]:
     """Return the variants that `only` names by number or id; all if it is empty. ValueError if unknown."""
-    found = [v for v in VARIANTS if not only or str(v.scenario) in only or v.id in only]
+    found = [v for v in VARIANTS if v.id in only or not v.beyond and (not only or str(v.scenario) in only)]
     known = {v.id for v in VARIANTS} | {str(v.scenario) for v in VARIANTS}
     for name in only:
         if name not in known and name not in ("8", "9"):

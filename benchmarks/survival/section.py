@@ -50,7 +50,7 @@ def parts(options: Options) -> dict[str, Part]:
         place.Group(64 * MIB).remove()
     except OSError:
         return {}
-    names = QUICK if options.quick else tuple(v.id for v in VARIANTS if not v.dies)
+    names = QUICK if options.quick else tuple(v.id for v in VARIANTS if not v.dies and not v.beyond)
     found = {name: Part(partial(run, name, "ebbcache", options.quick), timeout=200) for name in names}
     for name in names[:1] if options.quick else names:
         found[f"{name} on a dict"] = Part(partial(run, name, "unbounded", options.quick), timeout=200)
