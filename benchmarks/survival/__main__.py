@@ -101,7 +101,8 @@ def in_guest(script: str, out: Path, arguments: list[str]) -> int:
 
 def chosen(only: list[str]) -> list[Variant]:
     """Return the variants that `only` names by number or id; all if it is empty. ValueError if unknown."""
-    found = [v for v in VARIANTS if v.id in only or (not v.beyond and (not only or str(v.scenario) in only))]
+    usual = [v for v in VARIANTS if not v.beyond and (not only or str(v.scenario) in only)]
+    found = [v for v in VARIANTS if v in usual or v.id in only]
     known = {v.id for v in VARIANTS} | {str(v.scenario) for v in VARIANTS}
     for name in only:
         if name not in known and name not in ("8", "9"):
