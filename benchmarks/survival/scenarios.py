@@ -2,7 +2,8 @@
 
 `limit` is in bytes, `seconds` paces the requests (a slow machine takes longer), `at` and `until` are shares
 of the requests done. What is `beyond` is an experiment that nothing promises to survive: bursts of 60 % of
-the limit that nobody announced with make_room; bursts.py finds how large such a burst may be.
+the limit that nobody announced with make_room, of kinds whose memory caches cannot give back so quickly.
+bursts.py finds how large such a burst may be.
 """
 
 from __future__ import annotations
@@ -74,7 +75,8 @@ VARIANTS = (
     Variant(1, "frames", "frames", 14_000),
     Variant(1, "mix", "mix", 60_000),
     Variant(2, "saw-numpy", **BYTES, loads=(_saw(),)),
-    Variant(2, "saw-python", **DICTS, loads=(_saw(0.4, "python"),)),
+    Variant(2, "saw-python", **DICTS, loads=(_saw(0.25, "python"),)),
+    Variant(2, "saw-python-40", **DICTS, loads=(_saw(0.4, "python"),), sizes=False, beyond=True),
     Variant(
         2,
         "stairs",
@@ -95,7 +97,8 @@ VARIANTS = (
         more={"fresh": True},
         sizes=False,
     ),
-    Variant(2, "burst-python", **BYTES, loads=(_burst(0.6, "python"),), beyond=True),
+    Variant(2, "burst-python", **BYTES, loads=(_burst(0.3, "python"),)),
+    Variant(2, "burst-python-60", **BYTES, loads=(_burst(0.6, "python"),), sizes=False, beyond=True),
     Variant(2, "burst-python-room", **BYTES, loads=(_burst(0.6, "python", room=True),), sizes=False),
     Variant(2, "burst-numpy", **BYTES, loads=(_burst(0.6, "numpy"),)),
     Variant(
@@ -103,8 +106,11 @@ VARIANTS = (
     ),
     Variant(2, "burst-gil-fast", **HALVES, loads=(_burst(0.6, "gil", **GIL),), sizes=False, beyond=True),
     Variant(2, "burst-gil-room", **HALVES, loads=(_burst(0.6, "gil", room=True, **GIL),), sizes=False),
-    Variant(2, "burst-dicts", **DICTS, loads=(_burst(0.6, "numpy"),), sizes=False, beyond=True),
-    Variant(2, "burst-dicts-room", **DICTS, loads=(_burst(0.6, "numpy", room=True),), sizes=False),
+    Variant(2, "burst-dicts", **DICTS, loads=(_burst(0.25, "numpy"),)),
+    Variant(2, "burst-dicts-60", **DICTS, loads=(_burst(0.6, "numpy"),), sizes=False, beyond=True),
+    Variant(
+        2, "burst-dicts-room", **DICTS, loads=(_burst(0.6, "numpy", room=True),), sizes=False, beyond=True
+    ),
     Variant(
         3,
         "leak",
