@@ -27,7 +27,7 @@ from benchmarks.section import Options, Part
 SECTIONS = {
     "latency": "benchmarks.latency",
     "memory": "benchmarks.memory",
-    "sizing": "benchmarks.sizing",
+    "sizing": "benchmarks.sizing_section",
     "traces": "benchmarks.traces.hits",
     "arbitration": "benchmarks.traces.arbitration",
     "self-sizing": "benchmarks.traces.selfsizing",
