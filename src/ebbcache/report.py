@@ -26,7 +26,8 @@ def lines(found: Status) -> Iterator[str]:
     yield ""
     yield from _governor(found.governor)
     yield ""
-    yield f"Shrinkers ({found.store} store)"
+    why = f": {found.why_pure}" if found.why_pure else ""
+    yield f"Shrinkers ({found.store} store{why})"
     if found.shrinkers:
         rows = [_shrinker(shrinker) for shrinker in found.shrinkers]
         yield from _table(("", "name", "holds", "calls", "freed", "errors"), rows, right=(2, 3, 4, 5))
@@ -80,6 +81,8 @@ def _governor(governor: GovernorStatus) -> Iterator[str]:
         f"  caches       {format_bytes(governor.cached)} held, at most {format_bytes(governor.cap)}, "
         f"{format_bytes(governor.allowance)} more before the next look"
     )
+    if governor.neighbours:
+        yield f"  neighbours   {governor.neighbours} more processes with caches, counted among the above"
     yield (
         f"  others       {format_bytes(governor.others)} now, {format_bytes(governor.peak)} at their "
         f"recent peak; {format_bytes(governor.retained)} retained by the allocator"

@@ -13,7 +13,7 @@ from ebbcache import governor
 from ebbcache.governor.account import Marks
 from ebbcache.memory import Survey
 from ebbcache.shrinkers import Record, registered
-from ebbcache.store import IMPLEMENTATION
+from ebbcache.store import IMPLEMENTATION, WHY_PURE
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,8 @@ class GovernorStatus:
     what they are to find room for again, `unknown` the room left for a burst never seen, `return_rate` the
     share of freed bytes that the kernel got back; `cap` the most that caches may hold; `passes` counts the
     reclaims by kind ("growth": at the cap, caches made room for themselves); `woken_by` what cut a sleep
-    short.
+    short; `neighbours` counts the other processes with caches under the same ceiling, whose bytes are in
+    `cached`.
     """
 
     state: str
@@ -52,6 +53,7 @@ class GovernorStatus:
     return_rate: float
     retained: int
     in_flight: int
+    neighbours: int
     allowance: int
     looks: int
     passes: dict[str, int]
@@ -61,12 +63,17 @@ class GovernorStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What `status()` found. `store` names the store's implementation ("pure" or "native")."""
+    """What `status()` found.
+
+    `store` names the store's implementation ("native" or "pure"), and `why_pure` says why it is not the
+    native one, None if it is.
+    """
 
     memory: Survey
     governor: GovernorStatus
     shrinkers: tuple[ShrinkerStatus, ...]
     store: str
+    why_pure: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the same as plain dicts, lists, numbers and strings, ready for JSON."""
@@ -102,6 +109,7 @@ def status() -> Status:
             return_rate=account.return_rate,
             retained=account.retained,
             in_flight=account.in_flight,
+            neighbours=one.neighbour_count,
             allowance=governor.allowance.left,
             looks=one.looks,
             passes=dict(one.passes),
@@ -110,4 +118,5 @@ def status() -> Status:
         ),
         shrinkers=tuple(ShrinkerStatus(each.name, each.held(), each.record) for each in registered()),
         store=IMPLEMENTATION,
+        why_pure=WHY_PURE,
     )

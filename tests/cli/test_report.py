@@ -53,6 +53,7 @@ def found() -> Status:
             return_rate=0.5,
             retained=6 * MIB,
             in_flight=0,
+            neighbours=2,
             allowance=MIB,
             looks=1234,
             passes={"soft": 5, "hard": 2, "growth": 40},
@@ -64,6 +65,7 @@ def found() -> Status:
             ShrinkerStatus("broken", None, Record(2, MIB, 0, 2, 0.0, "ValueError: no")),
         ),
         store="pure",
+        why_pure="no native store: not built",
     )
 
 
@@ -115,6 +117,18 @@ def test_shrinkers_show_what_they_hold_and_whether_they_failed(found: Status) ->
     assert line_with(found, "broken").lstrip().startswith("! ")
 
 
+def test_the_store_in_use_is_named_with_the_reason(found: Status) -> None:
+    assert "pure store: no native store: not built" in line_with(found, "Shrinkers")
+    native = dataclasses.replace(found, store="native", why_pure=None)
+    assert line_with(native, "Shrinkers") == "Shrinkers (native store)"
+
+
+def test_neighbours_are_counted_where_there_are_any(found: Status) -> None:
+    assert "2 more processes" in line_with(found, "neighbours")
+    alone = dataclasses.replace(found, governor=dataclasses.replace(found.governor, neighbours=0))
+    assert not any("neighbours" in line for line in lines(alone))
+
+
 def test_nothing_found_is_said_plainly(found: Status) -> None:
     bare = dataclasses.replace(found, memory=Survey(None, (), ()), shrinkers=())
     report = list(lines(bare))
@@ -126,7 +140,7 @@ def test_nothing_found_is_said_plainly(found: Status) -> None:
 def test_json_holds_the_same_and_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["status", "--json"]) == 0
     parsed = json.loads(capsys.readouterr().out)
-    assert set(parsed) == {"memory", "governor", "shrinkers", "store"}
+    assert set(parsed) == {"memory", "governor", "shrinkers", "store", "why_pure"}
     assert parsed["memory"]["sources"]
 
 

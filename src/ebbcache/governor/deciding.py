@@ -278,6 +278,11 @@ class Governor:
         unknown = account.floor + account.room_for(account.unknown(limit), trim) + rooms
         return max(0, limit - max(known, unknown))
 
+    @property
+    def neighbour_count(self) -> int:
+        """How many other processes have caches under the same ceiling."""
+        return len(self._mates)
+
     def _plan(self) -> Plan:
         assert self.reading is not None
         return self._planner.plan(
