@@ -26,7 +26,8 @@ BURST_SECONDS = 0.5  # s: growth within about this long is one burst
 BURST_HALF_LIFE = 120.0  # s: a burst is expected to come again for minutes,
 MOMENTUM_HALF_LIFE = 2.0  # s: and to go on for a moment
 BURST_RATE = 1 << 30  # bytes/s: how fast others may grow,
-REACTION = 0.02  # s: and how soon that is seen and answered
+REACTION = 0.02  # s: how soon that is seen and answered,
+LONGEST_TRIM = 0.02  # s: and what a trim adds to that; one that took longer waited for a processor
 UNKNOWN_BURST = 0.2, 0.15  # of what others leave: kept for a burst never seen; more for a young program
 UNKNOWN_MOST = 2 << 30  # bytes: bursts grow with programs, not with machines
 YOUNG = 600.0  # s: in which that more halves
@@ -71,6 +72,7 @@ class Account:
         self.retained = 0
         self._return_rate: float | None = None
         self._at_once: float | None = None
+        self._quick = BURST_RATE * REACTION
         self._before_burst = 0.0
         self._burst = self._momentum = 0.0
         self._peak_at = self._floor_at = 0.0
@@ -105,7 +107,12 @@ class Account:
         """
         at_once = min(self._at_once or 0.0, self.return_rate)
         late = self._momentum * max(0.0, min(1.0, 2.0 * self.return_rate) - at_once)
-        return int(late + min(self._momentum * at_once, BURST_RATE * REACTION))
+        return int(late + min(self._momentum * at_once, self._quick))
+
+    @property
+    def momentum(self) -> int:
+        """What others grew by in the last half second or so; it halves every two seconds."""
+        return int(self._momentum)
 
     @property
     def return_rate(self) -> float:
@@ -129,8 +136,8 @@ class Account:
         never = growth * (1.0 - self.return_rate)
         late = growth * (self.return_rate - at_once)
         if trim is not None:
-            late = min(late, BURST_RATE * (REACTION + trim))
-        return int(never + late + min(growth * at_once, BURST_RATE * REACTION))
+            late = min(late, BURST_RATE * (REACTION + min(trim, LONGEST_TRIM)))
+        return int(never + late + min(growth * at_once, self._quick))
 
     def unknown(self, limit: int) -> int:
         """How much others, under `limit`, may first grow by that nobody knows yet: a convention.
@@ -159,16 +166,19 @@ class Account:
         cached: int,
         now: float,
         *,
+        limit: int | None = None,
         announced: int = 0,
         idle: int = 0,
         trimmed: bool = False,
     ) -> None:
-        """Take in one reading: `usage` under the ceiling, `cached` in caches, at `now`.
+        """Take in one reading: `usage` under the ceiling of `limit`, `cached` in caches, at `now`.
 
         Others may have grown by as much as was `announced` without that being a burst. malloc holds `idle`
         bytes free: what of it the caches have not left there serves others' next burst. With `trimmed` it
         was just told to return what it can, so usage fell by what had been retained, as far as that goes.
         """
+        if limit is not None:  # nothing grows for long at a rate that fills a small container at once
+            self._quick = min(BURST_RATE * REACTION, Marks.of(limit).high)
         if self._now is None:
             self.usage, self.cached = usage, cached
             self.others = self.peak = self.floor = max(0, usage - cached)

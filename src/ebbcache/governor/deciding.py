@@ -226,6 +226,7 @@ class Governor:
                 reading.usage,
                 self._own + self._theirs(reading, account),
                 self.timer(),
+                limit=reading.limit,
                 announced=self.rooms,
                 idle=self.heap.idle(),
                 trimmed=trimmed,

@@ -101,8 +101,10 @@ class Planner:
         account, cap, own, mates = view.account, view.cap, view.own, view.mates
         processes = 1 + len(mates)
         room -= int(account.retained * (1.0 - part_of_shortage(own, mates)))
-        # Half of what is retained counts: inserts are likely to reuse it, a burst of others is not.
-        free = min(cap - account.cached - account.retained // 2, room - view.marks.high)
+        # Half of what is retained counts: inserts are likely to reuse it, a burst of others is not. While
+        # others grow, nothing comes in that would have to go again, least of all where that gives nothing back.
+        growing = account.momentum - account.going_on
+        free = min(cap - account.cached - account.retained // 2, room - view.marks.high - growing)
         if free >= SMALLEST_GRANT:
             return Plan("calm", 0, max(free // (4 * processes), SMALLEST_GRANT))
         # At the cap a process may still grow to an equal part of it: those with more make way.
