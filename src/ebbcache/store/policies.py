@@ -39,6 +39,7 @@ class LRUStore(Store[K, V]):
     __slots__ = ("_touch",)
 
     policy = "lru"
+    _keeps_place = False
     overhead = 390
     _touch: Callable[[int], None]
 
@@ -161,9 +162,10 @@ class LFUStore(Store[K, V]):
         self._ranks = LazyHeap()
         self._age_at = 0
 
-    def _announce(self, entry: Entry[K, V]) -> None:
-        super()._announce(entry)
-        self._ranks.push(entry.hits, entry.serial)
+    def _announce(self, entry: Entry[K, V], placed: bool) -> None:
+        super()._announce(entry, placed)
+        if placed:
+            self._ranks.push(entry.hits, entry.serial)
         accesses = self.hits + self.misses
         left = self._age_at - accesses
         half_life = HALF_LIFE * len(self._entries)

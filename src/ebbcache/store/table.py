@@ -89,6 +89,7 @@ class Table(MutableMapping[K, V]):
     _slots: list[int]  # serials to sample from, some of them dead
     _due: LazyHeap  # deadlines that are numbers or datetimes
     _version: int  # counts commits
+    _keeps_place = True  # a new value for a key takes over the old one's serial
     _unordered: bool  # some deadline is neither: only a walk finds what has expired
 
     def __init__(self, timer: Callable[[], Any] = time.monotonic) -> None:
@@ -265,7 +266,7 @@ class Table(MutableMapping[K, V]):
     ) -> tuple[Entry[K, V], Entry[K, V] | None]:
         """Link an entry for `key`, whose hash is `h`; return it and the one it replaced, or None.
 
-        A replaced entry's hits carry over. With `absent`, a live entry that is there already stays, and is
+        A replaced entry's hits carry over, and, but in the order of use and with deadlines, its place. With `absent`, a live entry that is there already stays, and is
         returned twice. `history` is (hits, stamp) of an entry that comes from another store. O(1),
         amortised over the clean-up of what died in `_slots` and the heaps.
         """
@@ -273,7 +274,7 @@ class Table(MutableMapping[K, V]):
         entry.key = key
         entry.value = value
         entry.hash = h
-        entry.serial = serial = next(self._serials)
+        fresh_serial = next(self._serials)
         entry.size = size
         entry.weight = weight
         entry.cost = cost
@@ -283,13 +284,14 @@ class Table(MutableMapping[K, V]):
         else:
             first, entry.stamp = history
         entry.deadline = deadline
-        slot = (serial,)
         linked = False
         while True:
             bucket = self._table.get(h)
             old: Entry[K, V] | None = None
             fresh: Any = entry
             entry.hits = first
+            entry.serial = serial = fresh_serial
+            slot: tuple[int, ...] = (serial,)
             if bucket is not None:
                 old = _match(bucket, key)
                 if old is None:
@@ -300,6 +302,9 @@ class Table(MutableMapping[K, V]):
                     if absent:
                         return old, old
                     entry.hits = old.hits
+                    if self._keeps_place and old.deadline is None and deadline is None:
+                        entry.serial = serial = old.serial
+                        slot = ()
                     if bucket is not old:
                         fresh = tuple([entry if other is old else other for other in bucket])
             try:
@@ -315,13 +320,17 @@ class Table(MutableMapping[K, V]):
                         try:
                             table[h] = fresh
                         except BaseException:
-                            del entries[serial]
+                            if slot:
+                                del entries[serial]
+                            else:
+                                entries[serial] = old  # type: ignore[assignment]
                             raise
                         if old is None:
                             self.nbytes += size
                             self._weight += weight
                         else:
-                            del entries[old.serial]
+                            if slot:
+                                del entries[old.serial]
                             self.nbytes += size - old.size
                             self._weight += weight - old.weight
                         if cost is not None:
@@ -330,20 +339,20 @@ class Table(MutableMapping[K, V]):
                         self._version += 1
                         linked = True
                 if linked:
-                    self._announce(entry)
+                    self._announce(entry, bool(slot))
             except BaseException:
                 # An interrupt may come right here; without an item in the heaps an entry would be
                 # forgotten. An item too many does no harm.
                 if linked:
-                    self._announce(entry)
+                    self._announce(entry, bool(slot))
                 raise
             if linked:
                 if 2 * len(self._slots) > 3 * len(self._entries) + 128:
                     self._tidy()
                 return entry, old
 
-    def _announce(self, entry: Entry[K, V]) -> None:
-        """Enter a linked entry in the heaps."""
+    def _announce(self, entry: Entry[K, V], placed: bool) -> None:
+        """Enter a linked entry in the heaps, unless it has taken over another's place there."""
         if entry.deadline is not None:
             when = moment(entry.deadline)
             if when is None:

@@ -51,7 +51,7 @@ put(Core *s, const Wanted *wanted, uint32_t *slot, Row *old)
     do {
         if (make_ready(s, wanted))
             return -1;
-        found = seek(s, wanted->key, wanted->tag, &i);
+        found = wanted->missing == s->version + 1 ? 0 : seek(s, wanted->key, wanted->tag, &i);
         if (found < 0)
             return -1;
     } while (!is_ready(s, wanted));
@@ -64,6 +64,7 @@ put(Core *s, const Wanted *wanted, uint32_t *slot, Row *old)
 
     /* From here on nothing fails and nothing calls out. */
     double hits = wanted->hits == wanted->hits ? wanted->hits : s->gain;
+    int stays = 0;
     if (found) {
         uint32_t before = i;
         hits = hits_at(s, i);
@@ -75,14 +76,17 @@ put(Core *s, const Wanted *wanted, uint32_t *slot, Row *old)
         s->weight -= old->weight;
         if (s->policy == LRU)
             order_remove(s, i);
+        else if (old->deadline == NULL && wanted->deadline == NULL)
+            stays = 1; /* an entry without a deadline keeps its place */
         else {
             uint32_t at = s->slots[before].tag >> s->shift;
-            while (s->index[at] != before)
+            while (s->index[at] != cell_of(s, before))
                 at = (at + 1) & s->mask;
             release_slot(s, before);
             i = take_slot(s);
             s->live++;
-            s->index[at] = i;
+            s->slots[i].tag = wanted->tag;
+            s->index[at] = cell_of(s, i);
         }
     }
     else {
@@ -135,13 +139,16 @@ put(Core *s, const Wanted *wanted, uint32_t *slot, Row *old)
     if (!s->collected)
         s->collected = PyObject_IS_GC(wanted->key) || PyObject_IS_GC(wanted->value);
     s->version++;
-    if (s->policy == LFU)
-        heap_push(&s->ranks, hits, i, i);
-    tighten(s);
+    *slot = i;
+    if (!stays) {
+        if (s->policy == LFU)
+            heap_push(&s->ranks, hits, i, i);
+        tighten(s);
+        /* A compaction leaves the newest last. */
+        *slot = s->policy == LRU ? s->tail : s->used - 1;
+    }
     if (s->policy == LFU)
         age(s);
-    /* A compaction leaves the newest last. */
-    *slot = s->policy == LRU ? s->tail : s->used - 1;
     return 1;
 }
 
@@ -172,7 +179,8 @@ is_full(Core *s)
     return (double)s->live > s->maxsize || (s->maxbytes >= 0 && s->nbytes > s->maxbytes);
 }
 
-/* Replace what is in a slot of an LRU store without deadlines, if that takes no more memory and no victim. */
+/* Replace what is in a slot of a store without deadlines, if that takes no more memory and no victim. Like a hit,
+ * it looks at no clock. */
 static int
 replace_plainly(Core *s, uint32_t i, PyObject *key, PyObject *value, long long size)
 {
@@ -188,7 +196,9 @@ replace_plainly(Core *s, uint32_t i, PyObject *key, PyObject *value, long long s
     s->uses[i].stamp = clock_now(s->st);
     if (s->costs != NULL)
         s->costs[i] = Py_NAN;
-    if (s->tail != i) {
+    if (s->policy == LFU)
+        age(s);
+    else if (s->policy == LRU && s->tail != i) {
         order_remove(s, i);
         order_append(s, i);
     }
@@ -210,8 +220,6 @@ insert_counted(Core *s, PyObject *key, Py_hash_t hash, PyObject *value, double t
     double lifetime = ttl == ttl ? ttl : s->ttl;
     if (ttl == ttl && s->ttl != s->ttl)
         size += s->dated;
-    if (clock_tick(s->st, s->policy == DENSITY))
-        return -1;
     if (size > LARGEST_SIZE || (s->maxbytes >= 0 && size > s->maxbytes))
         return insert_by_cache(s, key, hash, value, ttl, cost);
     PyObject *deadline = NULL;
@@ -231,16 +239,23 @@ insert_counted(Core *s, PyObject *key, Py_hash_t hash, PyObject *value, double t
         }
         s->allowance->left = left;
     }
-    if (s->policy == LRU && s->dues == NULL && deadline == NULL && cost != cost) {
+    uint64_t missing = 0;
+    if (s->dues == NULL && deadline == NULL && cost != cost) {
         uint32_t i = find(s, key, hash);
         if (i == FAIL)
             return -1;
+        if (i == NIL)
+            missing = s->version + 1;
         if (i != NIL && s->dues == NULL && replace_plainly(s, i, key, value, size)) {
             counts->inserts++;
             return 0;
         }
     }
-    Wanted wanted = {key, value, deadline, tag_of(hash), size, 1.0, cost, Py_NAN, 0.0, 1, 0};
+    if (clock_tick(s->st, s->policy == DENSITY)) {
+        Py_XDECREF(deadline);
+        return -1;
+    }
+    Wanted wanted = {key, value, deadline, tag_of(hash), size, 1.0, cost, Py_NAN, 0.0, 1, 0, missing};
     uint32_t kept;
     Row old, one;
     int made = put(s, &wanted, &kept, &old);

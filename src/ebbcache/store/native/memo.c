@@ -157,10 +157,10 @@ find_call(Core *s, const Call *call, uint32_t tag)
     if (s->live == 0)
         return NIL;
     for (uint32_t at = tag >> s->shift;; at = (at + 1) & s->mask) {
-        uint32_t i = s->index[at];
-        if (i == NIL)
+        uint32_t cell = s->index[at], i = cell ^ (tag << s->bits);
+        if (cell == NIL)
             return NIL;
-        if (s->slots[i].tag != tag)
+        if (i >> s->bits || s->slots[i].tag != tag)
             continue;
         int same = is_call(s->st, s->slots[i].key, call);
         if (same > 0)

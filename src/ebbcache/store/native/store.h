@@ -22,7 +22,7 @@
 
 #define NIL UINT32_MAX         /* no slot */
 #define FAIL (UINT32_MAX - 1)  /* no slot, and an exception is set */
-#define MOST_SLOTS (UINT32_MAX - 16)
+#define MOST_SLOTS (INT32_MAX - 16)
 #define WIDE UINT32_MAX        /* a size that is in `wide` */
 #define LARGEST_SIZE (1LL << 52)
 
@@ -139,8 +139,9 @@ typedef struct {
     double *weights;  /* NULL until a weight other than 1 is given */
     Due *dues;        /* NULL until a deadline is given */
     uint64_t *wide;   /* NULL until a size does not fit */
-    uint32_t *index;  /* slot numbers, NIL where empty */
+    uint32_t *index;  /* cells: low bits of a tag above a slot's number; NIL where empty */
     unsigned shift;   /* the index has 2 ** (32 - shift) places */
+    unsigned bits;    /* of a cell, those of the slot's number; room < 2 ** bits */
     uint32_t mask;
     uint32_t room, used, live;  /* slots that there is memory for, were ever filled, are filled */
     uint32_t head, tail, vacant;
@@ -313,6 +314,7 @@ typedef struct {
     double weight, cost;  /* cost NaN: not known */
     double hits, stamp;   /* of a history; hits NaN: none */
     int integral, absent;
+    uint64_t missing;     /* 1 + the version of a store in which the key was not found; 0: not known */
 } Wanted;
 
 int put(Core *, const Wanted *, uint32_t *slot, Row *old);
@@ -437,6 +439,19 @@ hash_of(PyObject *key)
     return PyObject_Hash(key);
 }
 
+/* What the index says of a slot: its number, and as much of its tag as there is room for. */
+static inline uint32_t
+cell_of(const Core *s, uint32_t slot)
+{
+    return s->slots[slot].tag << s->bits | slot;
+}
+
+static inline uint32_t
+slot_in(const Core *s, uint32_t cell)
+{
+    return cell & ((UINT32_C(1) << s->bits) - 1);
+}
+
 /* The slot of `key`, or NIL, or FAIL. The answer holds until the next call out. */
 static inline uint32_t
 find_tagged(Core *s, PyObject *key, uint32_t tag)
@@ -445,11 +460,14 @@ find_tagged(Core *s, PyObject *key, uint32_t tag)
         return NIL;
     const uint32_t *index = s->index;
     const Slot *slots = s->slots;
-    uint32_t mask = s->mask;
+    uint32_t mask = s->mask, bits = s->bits, wanted = tag << bits;
     for (uint32_t at = tag >> s->shift;; at = (at + 1) & mask) {
-        uint32_t i = index[at];
-        if (i == NIL)
+        uint32_t cell = index[at];
+        if (cell == NIL)
             return NIL;
+        uint32_t i = cell ^ wanted; /* the slot's number, if the bits of the tag agree */
+        if (i >> bits)
+            continue;
         const Slot *slot = &slots[i];
         if (slot->tag != tag)
             continue;

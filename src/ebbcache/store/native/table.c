@@ -2,8 +2,9 @@
  *
  * Idea: entries lie side by side in arrays; an open-addressing index of uint32 slot numbers finds them by
  * linear probing from the top bits of a mixed hash (Fibonacci hashing, Knuth, TAOCP 3, 6.4), and a removal
- * shifts the ones behind it back (ibid., algorithm R), so there are no tombstones. Half of the bytes of a dict of
- * objects, and a hit touches one line of the index and one of the slab before it reaches the key.
+ * shifts the ones behind it back (ibid., algorithm R), so there are no tombstones. The bits of a cell that the slot
+ * number leaves free hold a part of the tag, so that a miss hardly ever leaves the index. Half of the bytes of a dict
+ * of objects, and a hit touches one line of the index and one of the slab before it reaches the key.
  *
  * What few entries need (a cost, a weight, a deadline, a size over 4 GiB) lies in columns that are only made
  * when the first such thing comes. An LRU store fills vacant slots again. In the other stores a new entry is
@@ -36,12 +37,12 @@ again:
         goto done;
     }
     for (uint32_t at = tag >> s->shift;; at = (at + 1) & s->mask) {
-        uint32_t i = s->index[at];
-        if (i == NIL) {
+        uint32_t cell = s->index[at], i = cell ^ (tag << s->bits);
+        if (cell == NIL) {
             answer = NIL;
             goto done;
         }
-        if (s->slots[i].tag != tag)
+        if (i >> s->bits || s->slots[i].tag != tag)
             continue;
         PyObject *stored = s->slots[i].key;
         int same = stored == key ? 1 : same_plainly(stored, key);
@@ -117,6 +118,23 @@ done:
     return answer;
 }
 
+/* Write the index of the slab anew, into memory for so many places. */
+static void
+index_fill(Core *s, uint32_t places)
+{
+    s->mask = places - 1;
+    s->shift = 32;
+    for (uint32_t n = places; n > 1; n >>= 1)
+        s->shift--;
+    s->bits = 32 - s->shift;
+    while (s->room >> s->bits)
+        s->bits++;
+    memset(s->index, 0xFF, (size_t)places * sizeof *s->index);
+    for (uint32_t i = 0; i < s->used; i++)
+        if (s->slots[i].key != NULL)
+            enter_index(s, i);
+}
+
 static int
 index_make(Core *s, uint32_t places)
 {
@@ -125,14 +143,7 @@ index_make(Core *s, uint32_t places)
         return -1;
     PyMem_Free(s->index);
     s->index = fresh;
-    s->mask = places - 1;
-    s->shift = 32;
-    for (uint32_t n = places; n > 1; n >>= 1)
-        s->shift--;
-    memset(fresh, 0xFF, (size_t)places * sizeof *fresh);
-    for (uint32_t i = 0; i < s->used; i++)
-        if (s->slots[i].key != NULL)
-            enter_index(s, i);
+    index_fill(s, places);
     return 0;
 }
 
@@ -142,19 +153,19 @@ enter_index(Core *s, uint32_t slot)
     uint32_t at = s->slots[slot].tag >> s->shift;
     while (s->index[at] != NIL)
         at = (at + 1) & s->mask;
-    s->index[at] = slot;
+    s->index[at] = cell_of(s, slot);
 }
 
 void
 leave_index(Core *s, uint32_t slot)
 {
-    uint32_t *index = s->index, mask = s->mask;
+    uint32_t *index = s->index, mask = s->mask, cell = cell_of(s, slot);
     uint32_t hole = s->slots[slot].tag >> s->shift;
-    while (index[hole] != slot)
+    while (index[hole] != cell)
         hole = (hole + 1) & mask;
     for (uint32_t at = (hole + 1) & mask; index[at] != NIL; at = (at + 1) & mask) {
         /* Whoever stands here may move back into the hole unless its home lies behind the hole. */
-        uint32_t home = s->slots[index[at]].tag >> s->shift;
+        uint32_t home = s->slots[slot_in(s, index[at])].tag >> s->shift;
         if (((at - home) & mask) >= ((at - hole) & mask)) {
             index[hole] = index[at];
             hole = at;
@@ -199,6 +210,8 @@ reserve(Core *s)
             PyErr_NoMemory();
             return -1;
         }
+        if (s->index != NULL && s->room >> s->bits)
+            index_fill(s, s->mask + 1);
     }
     uint64_t places = s->index == NULL ? 0 : (uint64_t)s->mask + 1;
     if (3 * ((uint64_t)s->live + 1) > 2 * places) {
@@ -506,13 +519,7 @@ compact(Core *s)
         PyMem_Free(s->index);
         s->index = index;
     }
-    s->mask = places - 1;
-    s->shift = 32;
-    for (uint32_t n = places; n > 1; n >>= 1)
-        s->shift--;
-    memset(index, 0xFF, (size_t)places * sizeof *index);
-    for (uint32_t i = 0; i < s->used; i++)
-        enter_index(s, i);
+    index_fill(s, places);
     due_rebuild(s);
     ranks_rebuild(s);
     s->version++;
@@ -613,6 +620,7 @@ table_check(Core *s)
     long long nbytes = 0;
     double weight = 0.0;
     HOLDS(s->used <= s->room, "more slots than memory");
+    HOLDS(s->index == NULL || !(s->room >> s->bits), "a slot whose number fits into no cell");
     for (uint32_t i = 0; i < s->used; i++) {
         if (s->slots[i].key == NULL) {
             HOLDS(s->slots[i].value == NULL, "a vacant slot with a value");
@@ -623,7 +631,7 @@ table_check(Core *s)
         nbytes += size_at(s, i);
         weight += weight_at(s, i);
         uint32_t at = s->slots[i].tag >> s->shift;
-        while (s->index[at] != i) {
+        while (s->index[at] != cell_of(s, i)) {
             HOLDS(s->index[at] != NIL, "an entry that a lookup does not reach");
             at = (at + 1) & s->mask;
         }
