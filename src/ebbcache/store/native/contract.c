@@ -93,6 +93,7 @@ core_hit(Core *s, PyObject *arg)
 static PyObject *
 core_put(Core *s, PyObject *const *args, Py_ssize_t nargs, PyObject *names)
 {
+    PyObject *deadline = Py_None;
     Wanted wanted = {.weight = 1.0, .cost = Py_NAN, .hits = Py_NAN, .integral = 1};
     if (counted(nargs, 4, 4, "_put") || hash_given(args[1], &wanted.tag) || size_given(args[3], &wanted.size))
         return NULL;
@@ -114,7 +115,7 @@ core_put(Core *s, PyObject *const *args, Py_ssize_t nargs, PyObject *names)
             }
         }
         else if (PyUnicode_CompareWithASCIIString(name, "deadline") == 0)
-            wanted.deadline = given == Py_None ? NULL : given;
+            deadline = given;
         else if (PyUnicode_CompareWithASCIIString(name, "absent") == 0) {
             if ((wanted.absent = PyObject_IsTrue(given)) < 0)
                 return NULL;
@@ -136,6 +137,8 @@ core_put(Core *s, PyObject *const *args, Py_ssize_t nargs, PyObject *names)
             return NULL;
         }
     }
+    if (moment_of(s->st, deadline, &wanted.due))
+        return NULL;
     uint32_t i;
     Row old;
     int made = put(s, &wanted, &i, &old);

@@ -149,7 +149,7 @@ PyObject *
 core_sizeof(Core *s, PyObject *Py_UNUSED(none))
 {
     size_t each = sizeof *s->slots + sizeof *s->uses + (s->costs ? sizeof *s->costs : 0) +
-                  (s->weights ? sizeof *s->weights : 0) + (s->dues ? sizeof *s->dues : 0) +
+                  (s->weights ? sizeof *s->weights : 0) + (s->dues ? sizeof *s->dues : 0) + (s->odd ? sizeof *s->odd : 0) +
                   (s->wide ? sizeof *s->wide : 0);
     size_t size = (size_t)Py_TYPE(s)->tp_basicsize + each * s->room +
                   (s->index ? ((size_t)s->mask + 1) * sizeof *s->index : 0) +

@@ -2,7 +2,7 @@
  *
  * The slab has no objects for entries. An `Entry` is a copy, so whoever holds one can use key and value whatever
  * happens to the store meanwhile; handed back to the store it means "that slot, if it still holds that very key and
- * value". Iteration takes a snapshot, 16 bytes an entry for keys, a row for entries, and makes one object a step.
+ * value". Iteration takes a snapshot, 24 bytes an entry for keys, a row for entries, and makes one object a step.
  */
 #include "store.h"
 
@@ -12,7 +12,7 @@ entry_traverse(Entry *self, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(self->row.key);
     Py_VISIT(self->row.value);
-    Py_VISIT(self->row.deadline);
+    Py_VISIT(self->row.due.object);
     return 0;
 }
 
@@ -79,7 +79,7 @@ entry_value(Entry *self, void *Py_UNUSED(closure))
 static PyObject *
 entry_deadline(Entry *self, void *Py_UNUSED(closure))
 {
-    return Py_NewRef(self->row.deadline == NULL ? Py_None : self->row.deadline);
+    return moment_object(self->row.due);
 }
 
 /* The key's hash. The slab keeps 32 bits of it; where asking the key again would run foreign code, this is another
@@ -187,7 +187,8 @@ PyType_Spec entry_spec = {
 /* ----------------------------------------------------------------------------------------------- iteration */
 
 typedef struct {
-    PyObject *key, *deadline;
+    PyObject *key;
+    Moment due;
 } Dated;
 
 typedef struct {
@@ -206,12 +207,12 @@ living_traverse(Living *self, visitproc visit, void *arg)
     Py_VISIT(self->store);
     for (size_t n = self->at; self->keys != NULL && n < self->count; n++) {
         Py_VISIT(self->keys[n].key);
-        Py_VISIT(self->keys[n].deadline);
+        Py_VISIT(self->keys[n].due.object);
     }
     for (size_t n = self->at; n < self->rows.count; n++) {
         Py_VISIT(self->rows.rows[n].key);
         Py_VISIT(self->rows.rows[n].value);
-        Py_VISIT(self->rows.rows[n].deadline);
+        Py_VISIT(self->rows.rows[n].due.object);
     }
     return 0;
 }
@@ -225,7 +226,7 @@ living_clear(Living *self)
     self->count = self->at = 0;
     for (; keys != NULL && at < count; at++) {
         Py_XDECREF(keys[at].key);
-        Py_XDECREF(keys[at].deadline);
+        Py_XDECREF(keys[at].due.object);
     }
     PyMem_Free(keys);
     rows_clear(&self->rows);
@@ -267,7 +268,9 @@ living_new(Core *s, int keys)
             continue;
         if (keys) {
             self->keys[self->count].key = Py_NewRef(s->slots[i].key);
-            self->keys[self->count++].deadline = Py_XNewRef(deadline_at(s, i));
+            Moment due = moment_at(s, i);
+            Py_XINCREF(due.object);
+            self->keys[self->count++].due = due;
         }
         else
             copy_row(s, i, &self->rows.rows[self->rows.count++]);
@@ -282,10 +285,10 @@ living_next(Living *self)
     while (self->store != NULL && self->at < (self->keys != NULL ? self->count : self->rows.count)) {
         /* Taken out first: asking the timer may come back here. */
         Core *s = (Core *)Py_NewRef(self->store);
-        Row row = {0};
+        Row row = {.due = {NULL, Py_NAN}};
         if (self->keys != NULL) {
             row.key = self->keys[self->at].key;
-            row.deadline = self->keys[self->at].deadline;
+            row.due = self->keys[self->at].due;
             self->at++;
         }
         else {
@@ -293,7 +296,7 @@ living_next(Living *self)
             memset(&self->rows.rows[self->at++], 0, sizeof row);
         }
         int keys = self->keys != NULL;
-        int alive = row.deadline == NULL ? 1 : is_alive(s, row.deadline);
+        int alive = is_dated(row.due) ? is_alive(s, row.due) : 1;
         PyObject *found = NULL;
         if (alive > 0) {
             if (keys) {

@@ -19,19 +19,21 @@ is_ready(Core *s, const Wanted *wanted)
            (s->used < s->room || (s->policy == LRU && s->vacant != NIL)) &&
            (wanted->cost != wanted->cost || s->costs != NULL) && (wanted->weight == 1.0 || s->weights != NULL) &&
            (wanted->size < (long long)WIDE || s->wide != NULL) &&
-           (wanted->deadline == NULL || (s->dues != NULL && s->due.count < s->due.room)) &&
-           (s->policy != LFU || s->ranks.count < s->ranks.room);
+           (!is_dated(wanted->due) || (s->dues != NULL && s->due.first + s->due.count < s->due.room)) &&
+           (wanted->due.object == NULL || s->odd != NULL) &&
+           (s->policy != LFU || s->ranks.first + s->ranks.count < s->ranks.room);
 }
 
 static int
 make_ready(Core *s, const Wanted *wanted)
 {
-    if (wanted->deadline != NULL && s->due.count > 2 * (size_t)s->live + 64)
-        due_rebuild(s);
+    if (is_dated(wanted->due) && s->due.count > 2 * (size_t)s->live + 64)
+        due_prune(s);
     return reserve(s) || (wanted->cost == wanted->cost && need_costs(s)) ||
                    (wanted->weight != 1.0 && need_weights(s)) ||
                    (wanted->size >= (long long)WIDE && need_wide(s)) ||
-                   (wanted->deadline != NULL && (need_dues(s) || heap_reserve(&s->due))) ||
+                   (is_dated(wanted->due) && (need_dues(s) || heap_reserve(&s->due))) ||
+                   (wanted->due.object != NULL && need_odd(s)) ||
                    (s->policy == LFU && heap_reserve(&s->ranks))
                ? -1
                : 0;
@@ -42,12 +44,9 @@ make_ready(Core *s, const Wanted *wanted)
 int
 put(Core *s, const Wanted *wanted, uint32_t *slot, Row *old)
 {
-    double when = Py_NAN;
     uint32_t i;
     int found;
     old->key = NULL;
-    if (wanted->deadline != NULL && moment_of(s->st, wanted->deadline, &when))
-        return -1;
     do {
         if (make_ready(s, wanted))
             return -1;
@@ -71,12 +70,12 @@ put(Core *s, const Wanted *wanted, uint32_t *slot, Row *old)
         copy_row(s, i, old);
         Py_DECREF(old->key);
         Py_DECREF(old->value);
-        Py_XDECREF(old->deadline); /* the row has the slot's references now */
+        Py_XDECREF(old->due.object); /* the row has the slot's references now */
         s->nbytes -= old->size;
         s->weight -= old->weight;
         if (s->policy == LRU)
             order_remove(s, i);
-        else if (old->deadline == NULL && wanted->deadline == NULL)
+        else if (!is_dated(old->due) && !is_dated(wanted->due))
             stays = 1; /* an entry without a deadline keeps its place */
         else {
             uint32_t at = s->slots[before].tag >> s->shift;
@@ -122,11 +121,13 @@ put(Core *s, const Wanted *wanted, uint32_t *slot, Row *old)
         s->weights[i] = wanted->weight;
     if (!wanted->integral)
         s->fractional = 1;
+    if (s->odd != NULL)
+        s->odd[i] = Py_XNewRef(wanted->due.object);
     if (s->dues != NULL) {
-        s->dues[i].deadline = wanted->deadline == NULL ? NULL : Py_NewRef(wanted->deadline);
+        double when = wanted->due.when;
         s->dues[i].when = when;
         s->dues[i].link = s->links++;
-        if (wanted->deadline != NULL) {
+        if (is_dated(wanted->due)) {
             s->mortal = 1;
             if (when == when)
                 heap_push(&s->due, when, s->dues[i].link, i);
@@ -222,25 +223,20 @@ insert_counted(Core *s, PyObject *key, Py_hash_t hash, PyObject *value, double t
         size += s->dated;
     if (size > LARGEST_SIZE || (s->maxbytes >= 0 && size > s->maxbytes))
         return insert_by_cache(s, key, hash, value, ttl, cost);
-    PyObject *deadline = NULL;
+    Moment due = {NULL, Py_NAN};
     if (lifetime == lifetime) {
-        double now;
-        if (!s->mortal || !timer_now(s, &now))
+        if (!s->mortal || !timer_now(s, &due.when))
             return insert_by_cache(s, key, hash, value, ttl, cost);
-        deadline = PyFloat_FromDouble(now + lifetime);
-        if (deadline == NULL)
-            return -1;
+        due.when += lifetime;
     }
     if (s->allowance != NULL) {
         left = s->allowance->left - size;
-        if (left < 0) {
-            Py_XDECREF(deadline);
+        if (left < 0)
             return insert_by_cache(s, key, hash, value, ttl, cost);
-        }
         s->allowance->left = left;
     }
     uint64_t missing = 0;
-    if (s->dues == NULL && deadline == NULL && cost != cost) {
+    if (s->dues == NULL && !is_dated(due) && cost != cost) {
         uint32_t i = find(s, key, hash);
         if (i == FAIL)
             return -1;
@@ -251,15 +247,12 @@ insert_counted(Core *s, PyObject *key, Py_hash_t hash, PyObject *value, double t
             return 0;
         }
     }
-    if (clock_tick(s->st, s->policy == DENSITY)) {
-        Py_XDECREF(deadline);
+    if (clock_tick(s->st, s->policy == DENSITY))
         return -1;
-    }
-    Wanted wanted = {key, value, deadline, tag_of(hash), size, 1.0, cost, Py_NAN, 0.0, 1, 0, missing};
+    Wanted wanted = {key, value, due, tag_of(hash), size, 1.0, cost, Py_NAN, 0.0, 1, 0, missing};
     uint32_t kept;
     Row old, one;
     int made = put(s, &wanted, &kept, &old);
-    Py_XDECREF(deadline);
     if (made < 0)
         return -1;
     counts->inserts++;

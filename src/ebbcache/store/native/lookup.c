@@ -81,18 +81,13 @@ seek(Core *s, PyObject *key, uint32_t tag, uint32_t *slot)
         if (i == NIL)
             return 0;
         *slot = i;
-        PyObject *deadline = deadline_at(s, i);
-        if (LIKELY(deadline == NULL))
+        if (is_fresh(s, i))
             return 1;
-        double now;
         Row row;
-        if (PyFloat_CheckExact(deadline) && timer_now(s, &now)) {
-            if (now < PyFloat_AS_DOUBLE(deadline))
-                return 1;
-        }
-        else {
+        double now;
+        if (moment_at(s, i).object != NULL || !timer_now(s, &now)) {
             copy_row(s, i, &row);
-            int alive = is_alive(s, row.deadline);
+            int alive = is_alive(s, row.due);
             int linked = alive >= 0 && is_linked(s, i, row.key, row.value);
             uint64_t version = s->version;
             row_clear(&row);
@@ -192,12 +187,12 @@ core_contains(Core *s, PyObject *key)
     uint32_t i = find(s, key, hash);
     if (i >= FAIL)
         return i == FAIL ? -1 : 0;
-    PyObject *deadline = deadline_at(s, i);
-    if (LIKELY(deadline == NULL))
+    if (is_fresh(s, i))
         return 1;
-    Py_INCREF(deadline);
-    int alive = is_alive(s, deadline);
-    Py_DECREF(deadline);
+    Moment due = moment_at(s, i);
+    Py_XINCREF(due.object);
+    int alive = is_alive(s, due);
+    Py_XDECREF(due.object);
     return alive;
 }
 

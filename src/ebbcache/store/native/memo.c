@@ -179,26 +179,6 @@ key_of(const Call *call)
     return key;
 }
 
-/* Whether an entry has not expired, as far as that takes no foreign code; 0 also where that is not known. The
- * kernel's coarse clock costs a third of the precise one, and lags by a tick: 1 to 10 ms. */
-static inline int
-is_fresh(Core *s, uint32_t i)
-{
-    if (LIKELY(s->dues == NULL) || s->dues[i].deadline == NULL)
-        return 1;
-    PyObject *deadline = s->dues[i].deadline;
-    double now;
-    if (!PyFloat_CheckExact(deadline))
-        return 0;
-#ifdef CLOCK_MONOTONIC_COARSE
-    struct timespec ts;
-    if (s->timer == s->st->monotonic && clock_gettime(CLOCK_MONOTONIC_COARSE, &ts) == 0 &&
-        (double)ts.tv_sec + (double)ts.tv_nsec / 1e9 + 0.05 < PyFloat_AS_DOUBLE(deadline))
-        return 1;
-#endif
-    return timer_now(s, &now) && now < PyFloat_AS_DOUBLE(deadline);
-}
-
 /* ------------------------------------------------------------------------------------------------- calling */
 
 static PyObject *

@@ -90,14 +90,12 @@ rarest(Core *s, uint32_t keep)
     uint32_t found = NIL;
     int held = 0;
     while (ranks->count) {
-        Item *top = &ranks->items[0];
+        Item *top = heap_top(ranks);
         uint32_t i = top->slot;
         if (i >= s->used || s->slots[i].key == NULL)
             heap_pop(ranks);
-        else if (s->slots[i].as.hits != top->number) {
-            top->number = s->slots[i].as.hits;
-            heap_sink(ranks, 0);
-        }
+        else if (s->slots[i].as.hits != top->number)
+            heap_renumber(ranks, s->slots[i].as.hits);
         else if (i == keep) {
             held = 1;
             heap_pop(ranks);
@@ -383,7 +381,7 @@ tally(Core *s, double now, PyObject *into)
         copy_row(s, drawn[k], &rows.rows[rows.count++]);
     for (size_t k = 0; k < rows.count; k++) {
         Row *row = &rows.rows[k];
-        int late = instant != NULL && row->deadline != NULL ? is_late(s, row->deadline, instant) : 0;
+        int late = instant != NULL && is_dated(row->due) ? is_late(row->due, instant) : 0;
         if (late < 0)
             goto done;
         int level = late ? LOWEST
@@ -458,9 +456,9 @@ ranked(Core *s, Py_ssize_t n, int hottest, Rows *into)
     int failed = 0;
     for (size_t k = 0; k < all.count; k++) {
         Row row = all.rows[k];
-        int alive = row.deadline == NULL || failed || (s->policy == LRU && kept == (size_t)n)
+        int alive = !is_dated(row.due) || failed || (s->policy == LRU && kept == (size_t)n)
                         ? 1
-                        : is_alive(s, row.deadline);
+                        : is_alive(s, row.due);
         failed |= alive < 0;
         if (alive) {
             memmove(&all.rows[k], &all.rows[kept], sizeof row);

@@ -60,28 +60,38 @@ typedef struct {
 } Use;
 #pragma pack(pop)
 
-/* A deadline: the object that is compared, its place in order (NaN: none), and which link it came with. */
+/* When an entry expires. An exact float is just a number. Anything else is an object that is asked, with the number
+ * that has its place in the order, or NaN where there is none. Never: NULL and NaN. */
 typedef struct {
-    PyObject *deadline;  /* NULL: never */
+    PyObject *object;
     double when;
-    uint64_t link;
+} Moment;
+
+/* A deadline's number, and which link it came with: 12 bytes. */
+#pragma pack(push, 4)
+typedef struct {
+    double when;
+    uint32_t link;
 } Due;
+#pragma pack(pop)
 
 /* An item of a lazy heap, least (number, link) first. */
 typedef struct {
     double number;
-    uint64_t link;
-    uint32_t slot;
+    uint32_t link, slot;
 } Item;
 
+/* As long as numbers come in rising order, as with one ttl, the heap is a queue: sorted, and taken from in front. */
 typedef struct {
     Item *items;
-    size_t count, room;
+    size_t first, count, room;  /* first: 0 unless sorted */
+    int heaped;                 /* no longer sorted */
 } Heap;
 
 /* A row: an entry outside of the slab, with references of its own. */
 typedef struct {
-    PyObject *key, *value, *deadline;
+    PyObject *key, *value;
+    Moment due;
     long long size;
     double weight, cost, stamp, hits;
     uint32_t tag, slot;
@@ -138,6 +148,7 @@ typedef struct {
     double *costs;    /* NULL until a cost is given; NaN: not known */
     double *weights;  /* NULL until a weight other than 1 is given */
     Due *dues;        /* NULL until a deadline is given */
+    PyObject **odd;   /* NULL until a deadline is given that is no float */
     uint64_t *wide;   /* NULL until a size does not fit */
     uint32_t *index;  /* cells: low bits of a tag above a slot's number; NIL where empty */
     unsigned shift;   /* the index has 2 ** (32 - shift) places */
@@ -146,7 +157,7 @@ typedef struct {
     uint32_t room, used, live;  /* slots that there is memory for, were ever filled, are filled */
     uint32_t head, tail, vacant;
     uint64_t version;  /* rises whenever an entry is linked or unlinked */
-    uint64_t links;    /* deadlines linked so far */
+    uint32_t links;    /* deadlines linked so far; at their wrap, ties are broken the other way round */
 
     long long nbytes, hits, misses;
     double weight;
@@ -187,7 +198,7 @@ tag_of(Py_hash_t hash)
 
 uint32_t find_foreign(Core *, PyObject *key, uint32_t tag);
 int reserve(Core *);
-int need_costs(Core *), need_weights(Core *), need_dues(Core *), need_wide(Core *);
+int need_costs(Core *), need_weights(Core *), need_dues(Core *), need_odd(Core *), need_wide(Core *);
 uint32_t take_slot(Core *);
 void enter_index(Core *, uint32_t slot);
 void leave_index(Core *, uint32_t slot);
@@ -231,10 +242,17 @@ weight_at(Core *s, uint32_t i)
     return s->weights == NULL ? 1.0 : s->weights[i];
 }
 
-static inline PyObject *
-deadline_at(Core *s, uint32_t i)
+static inline Moment
+moment_at(Core *s, uint32_t i)
 {
-    return s->dues == NULL ? NULL : s->dues[i].deadline;
+    Moment due = {s->odd == NULL ? NULL : s->odd[i], s->dues == NULL ? Py_NAN : s->dues[i].when};
+    return due;
+}
+
+static inline int
+is_dated(Moment due)
+{
+    return due.object != NULL || due.when == due.when;
 }
 
 /* ------------------------------------------------------------------------------------------- weigh.c */
@@ -242,6 +260,7 @@ deadline_at(Core *s, uint32_t i)
 double clock_slow(State *);
 int clock_tick(State *, int precise);
 int timer_now(Core *, double *now);
+int is_before(Core *, double when);
 long long weigh(Core *, PyObject *);
 
 static inline double
@@ -253,19 +272,26 @@ clock_now(State *st)
 
 /* ------------------------------------------------------------------------------------------ expiry.c */
 
-int heap_push(Heap *, double number, uint64_t link, uint32_t slot);
+int heap_push(Heap *, double number, uint32_t link, uint32_t slot);
 int heap_reserve(Heap *);
 void heap_pop(Heap *);
-void heap_sink(Heap *, size_t at);
+void heap_renumber(Heap *, double number);
 void heap_make(Heap *);
 void heap_free(Heap *);
 int heap_check(Heap *);
-int moment_of(State *, PyObject *deadline, double *when);
-int is_late(Core *, PyObject *deadline, PyObject *now);
-int is_alive(Core *, PyObject *deadline);
-void due_rebuild(Core *);
+int moment_of(State *, PyObject *deadline, Moment *due);
+PyObject *moment_object(Moment due);
+int is_late(Moment due, PyObject *now);
+int is_alive(Core *, Moment due);
+void due_rebuild(Core *), due_prune(Core *);
 int expire(Core *, PyObject *now, Rows *into);
 int next_deadline(Core *, double *when);
+
+static inline Item *
+heap_top(Heap *heap)
+{
+    return &heap->items[heap->first];
+}
 
 /* ---------------------------------------------------------------------------------------- policies.c */
 
@@ -308,7 +334,8 @@ int core_ass_subscript(Core *, PyObject *key, PyObject *value);
 /* ------------------------------------------------------------------------------------------ insert.c */
 
 typedef struct {
-    PyObject *key, *value, *deadline; /* borrowed; deadline may be NULL */
+    PyObject *key, *value;
+    Moment due;           /* all references are borrowed */
     uint32_t tag;
     long long size;
     double weight, cost;  /* cost NaN: not known */
@@ -485,6 +512,18 @@ static inline uint32_t
 find(Core *s, PyObject *key, Py_hash_t hash)
 {
     return find_tagged(s, key, tag_of(hash));
+}
+
+/* Whether an entry has not expired, as far as that takes no foreign code; 0 also where that is not known. */
+static inline int
+is_fresh(Core *s, uint32_t i)
+{
+    if (LIKELY(s->dues == NULL))
+        return 1;
+    double when = s->dues[i].when;
+    if (UNLIKELY(s->odd != NULL && s->odd[i] != NULL))
+        return 0;
+    return when != when || is_before(s, when);
 }
 
 /* Count a hit on a slot. Calls nothing. */

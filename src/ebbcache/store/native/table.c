@@ -190,7 +190,7 @@ static int
 set_room(Core *s, uint32_t room)
 {
     if (COLUMN(slots) || COLUMN(uses) || (s->costs && COLUMN(costs)) || (s->weights && COLUMN(weights)) ||
-        (s->dues && COLUMN(dues)) || (s->wide && COLUMN(wide)))
+        (s->dues && COLUMN(dues)) || (s->odd && COLUMN(odd)) || (s->wide && COLUMN(wide)))
         return -1;
     s->room = room;
     return 0;
@@ -265,7 +265,22 @@ need_dues(Core *s)
         PyErr_NoMemory();
         return -1;
     }
-    memset(s->dues, 0, (size_t)s->used * sizeof *s->dues);
+    for (uint32_t i = 0; i < s->used; i++)
+        s->dues[i].when = Py_NAN;
+    return 0;
+}
+
+int
+need_odd(Core *s)
+{
+    uint32_t room = s->room;
+    if (s->odd != NULL)
+        return 0;
+    if (COLUMN(odd)) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    memset(s->odd, 0, (size_t)s->used * sizeof *s->odd);
     return 0;
 }
 
@@ -299,7 +314,9 @@ take_slot(Core *s)
     if (s->weights != NULL)
         s->weights[i] = 1.0;
     if (s->dues != NULL)
-        s->dues[i].deadline = NULL;
+        s->dues[i].when = Py_NAN;
+    if (s->odd != NULL)
+        s->odd[i] = NULL;
     return i;
 }
 
@@ -310,7 +327,9 @@ release_slot(Core *s, uint32_t i)
     s->slots[i].key = NULL;
     s->slots[i].value = NULL;
     if (s->dues != NULL)
-        s->dues[i].deadline = NULL;
+        s->dues[i].when = Py_NAN;
+    if (s->odd != NULL)
+        s->odd[i] = NULL;
     if (s->policy == LRU) {
         s->slots[i].as.order.next = s->vacant;
         s->vacant = i;
@@ -331,7 +350,7 @@ read_row(Core *s, uint32_t i, Row *row)
 {
     row->key = s->slots[i].key;
     row->value = s->slots[i].value;
-    row->deadline = deadline_at(s, i);
+    row->due = moment_at(s, i);
     row->size = size_at(s, i);
     row->weight = weight_at(s, i);
     row->cost = s->costs == NULL ? Py_NAN : s->costs[i];
@@ -347,7 +366,7 @@ copy_row(Core *s, uint32_t i, Row *row)
     read_row(s, i, row);
     Py_INCREF(row->key);
     Py_INCREF(row->value);
-    Py_XINCREF(row->deadline);
+    Py_XINCREF(row->due.object);
 }
 
 /* Unlink an entry into a row, which takes over its references. Calls nothing. */
@@ -373,7 +392,7 @@ row_clear(Row *row)
 {
     Py_CLEAR(row->key);
     Py_CLEAR(row->value);
-    Py_CLEAR(row->deadline);
+    Py_CLEAR(row->due.object);
 }
 
 int
@@ -437,14 +456,16 @@ compact(Core *s)
         double *costs = s->costs ? PyMem_Malloc(room * sizeof *costs) : NULL;
         double *weights = s->weights ? PyMem_Malloc(room * sizeof *weights) : NULL;
         Due *dues = s->dues ? PyMem_Malloc(room * sizeof *dues) : NULL;
+        PyObject **odd = s->odd ? PyMem_Malloc(room * sizeof *odd) : NULL;
         uint64_t *wide = s->wide ? PyMem_Malloc(room * sizeof *wide) : NULL;
         if (!slots || !uses || (s->costs && !costs) || (s->weights && !weights) || (s->dues && !dues) ||
-            (s->wide && !wide)) {
+            (s->odd && !odd) || (s->wide && !wide)) {
             PyMem_Free(slots);
             PyMem_Free(uses);
             PyMem_Free(costs);
             PyMem_Free(weights);
             PyMem_Free(dues);
+            PyMem_Free(odd);
             PyMem_Free(wide);
             if (index != s->index)
                 PyMem_Free(index);
@@ -459,6 +480,8 @@ compact(Core *s)
                 weights[to] = s->weights[from];
             if (dues)
                 dues[to] = s->dues[from];
+            if (odd)
+                odd[to] = s->odd[from];
             if (wide)
                 wide[to] = s->wide[from];
         }
@@ -471,12 +494,14 @@ compact(Core *s)
         PyMem_Free(s->costs);
         PyMem_Free(s->weights);
         PyMem_Free(s->dues);
+        PyMem_Free(s->odd);
         PyMem_Free(s->wide);
         s->slots = slots;
         s->uses = uses;
         s->costs = costs;
         s->weights = weights;
         s->dues = dues;
+        s->odd = odd;
         s->wide = wide;
         s->room = room;
         s->head = to ? 0 : NIL;
@@ -506,6 +531,7 @@ compact(Core *s)
             MOVE(costs);
             MOVE(weights);
             MOVE(dues);
+            MOVE(odd);
             MOVE(wide);
             to++;
         }
@@ -542,9 +568,9 @@ table_traverse(Core *s, visitproc visit, void *arg)
                 Py_VISIT(s->slots[i].key);
                 Py_VISIT(s->slots[i].value);
             }
-    if (s->dues != NULL)
+    if (s->odd != NULL)
         for (uint32_t i = 0; i < s->used; i++)
-            Py_VISIT(s->dues[i].deadline);
+            Py_VISIT(s->odd[i]);
     return 0;
 }
 
@@ -560,6 +586,7 @@ table_drain(Core *s, Core *into)
     TAKE(costs, NULL);
     TAKE(weights, NULL);
     TAKE(dues, NULL);
+    TAKE(odd, NULL);
     TAKE(wide, NULL);
     TAKE(index, NULL);
     TAKE(mask, 0);
@@ -590,14 +617,15 @@ table_free(Core *s)
         if (s->slots[i].key != NULL) {
             Py_DECREF(s->slots[i].key);
             Py_DECREF(s->slots[i].value);
-            if (s->dues != NULL)
-                Py_XDECREF(s->dues[i].deadline);
+            if (s->odd != NULL)
+                Py_XDECREF(s->odd[i]);
         }
     PyMem_Free(s->slots);
     PyMem_Free(s->uses);
     PyMem_Free(s->costs);
     PyMem_Free(s->weights);
     PyMem_Free(s->dues);
+    PyMem_Free(s->odd);
     PyMem_Free(s->wide);
     PyMem_Free(s->index);
     s->slots = NULL;
@@ -624,7 +652,7 @@ table_check(Core *s)
     for (uint32_t i = 0; i < s->used; i++) {
         if (s->slots[i].key == NULL) {
             HOLDS(s->slots[i].value == NULL, "a vacant slot with a value");
-            HOLDS(deadline_at(s, i) == NULL, "a vacant slot with a deadline");
+            HOLDS(!is_dated(moment_at(s, i)), "a vacant slot with a deadline");
             continue;
         }
         filled++;
@@ -662,16 +690,14 @@ table_check(Core *s)
     HOLDS(heap_check(&s->ranks), "the order of frequencies");
     size_t dated = 0, ordered = 0;
     for (uint32_t i = 0; s->dues != NULL && i < s->used; i++)
-        if (s->dues[i].deadline != NULL) {
-            if (s->dues[i].when != s->dues[i].when)
-                HOLDS(s->unordered, "a deadline that nobody will look for");
-            else
-                dated++;
-        }
+        if (s->dues[i].when == s->dues[i].when)
+            dated++;
+        else
+            HOLDS(s->unordered || !is_dated(moment_at(s, i)), "a deadline that nobody will look for");
     for (size_t n = 0; n < s->due.count; n++) {
-        Item *item = &s->due.items[n];
+        Item *item = heap_top(&s->due) + n;
         ordered += item->slot < s->used && s->slots[item->slot].key != NULL && s->dues != NULL &&
-                   s->dues[item->slot].deadline != NULL && s->dues[item->slot].link == item->link;
+                   s->dues[item->slot].when == item->number && s->dues[item->slot].link == item->link;
     }
     HOLDS(ordered == dated, "a deadline that is missing from the order");
     return 0;
