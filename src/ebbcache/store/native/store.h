@@ -270,6 +270,13 @@ clock_now(State *st)
     return LIKELY(now != NULL && PyFloat_CheckExact(now)) ? PyFloat_AS_DOUBLE(now) : clock_slow(st);
 }
 
+/* Whether the process's clock is time.monotonic itself, and nobody plays with time. */
+static inline int
+is_clock_ours(State *st)
+{
+    return *(PyObject **)((char *)st->clock + st->timer_at) == st->monotonic;
+}
+
 /* ------------------------------------------------------------------------------------------ expiry.c */
 
 int heap_push(Heap *, double number, uint32_t link, uint32_t slot);
