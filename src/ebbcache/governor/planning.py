@@ -102,7 +102,7 @@ class Planner:
         processes = 1 + len(mates)
         room -= int(account.retained * (1.0 - part_of_shortage(own, mates)))
         # Half of what is retained counts: inserts are likely to reuse it, a burst of others is not. While
-        # others grow, nothing comes in that would have to go again, least of all where that gives nothing back.
+        # others grow, nothing comes in that would have to go again.
         growing = account.momentum - account.going_on
         free = min(cap - account.cached - account.retained // 2, room - view.marks.high - growing)
         if free >= SMALLEST_GRANT:
