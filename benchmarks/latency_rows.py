@@ -8,6 +8,7 @@ ebbcache runs with everything on: sizes measured, registered as shrinker, govern
 
 from __future__ import annotations
 
+import functools
 import gc
 import itertools
 import random
@@ -17,7 +18,8 @@ from dataclasses import dataclass
 from time import perf_counter_ns, process_time_ns
 from typing import Any
 
-from benchmarks.peers import POLICIES, Contender, decorators, mapped, mappings, memoised
+import ebbcache
+from benchmarks.peers import POLICIES, UNLIMITED, Contender, decorators, mapped, mappings, memoised
 from benchmarks.rounds import Keys, Row, Run, loop
 
 FIRST = 1000
@@ -156,9 +158,8 @@ def filled(scope: Scope, size: int) -> tuple[dict[str, Contender], Keys]:
         for name, each in mappings(policy).items():
             if name not in found and (size <= 100_000 or name != "TTLCache"):
                 found[name] = each
-    for name, decorate in decorators().items():
-        if name in ("functools", "cached"):
-            found[name] = memoised(decorate)
+    found["functools"] = memoised(functools.lru_cache(maxsize=UNLIMITED))
+    found["cached"] = memoised(ebbcache.cached)
     chosen: dict[str, Contender] = scope.chosen(found, "dict")
     for each in chosen.values():
         each.fill(keys, keys)

@@ -11,6 +11,7 @@ a list in each entry everybody's collector has to look at a million lists.
 
 from __future__ import annotations
 
+import functools
 import gc
 import itertools
 import os
@@ -20,23 +21,30 @@ from pathlib import Path
 from time import process_time_ns
 from typing import Any
 
+import ebbcache
 from benchmarks.memory_report import TITLE, plots, report, verdicts
-from benchmarks.peers import POLICIES, Contender, builders, decorators, mapped, memoised
+from benchmarks.peers import POLICIES, UNLIMITED, Contender, builders, mapped, memoised
 from benchmarks.section import Options, Part
 from ebbcache.store import IMPLEMENTATION
 
 __all__ = ["TITLE", "parts", "plots", "report", "verdicts"]
 
 OURS = ("LRUCache", "LFUCache", "TTLCache", "DensityCache", "cached")
-PEERS = ("dict", "functools", "cachebox", "lru-dict", "cachetools", "moka-py", "theine")
+PEERS = ("dict", "functools.cache", "functools", "cachebox", "lru-dict", "cachetools", "moka-py", "theine")
+
+MEMOISED: dict[str, Callable[[Any], Any]] = {
+    "functools.cache": functools.cache,
+    "functools": functools.lru_cache(maxsize=UNLIMITED),
+    "cached": ebbcache.cached,
+}
 
 
 def builder(name: str) -> Callable[[], Contender] | None:
     """Return what makes it, or None where it is not installed."""
     if name == "dict":
         return lambda: mapped({})
-    if name in ("functools", "cached"):
-        return lambda: memoised(decorators()[name])
+    if name in MEMOISED:
+        return lambda: memoised(MEMOISED[name])
     return next((found[name] for found in map(builders, POLICIES) if name in found), None)
 
 
@@ -69,7 +77,7 @@ def weigh(name: str, size: int, store: str | None) -> dict[str, float] | None:
     each = build()
     each.fill(keys, itertools.repeat(None))
     found = {"bytes": (resident() - before) / size, "gc": collection() - empty}
-    if name not in ("functools", "cached"):  # what these hold, they computed
+    if name not in MEMOISED:  # what these hold, they computed
         values: list[Any] = [[key] for key in keys]
         lists = collection()
         each.fill(keys, values)
@@ -79,7 +87,7 @@ def weigh(name: str, size: int, store: str | None) -> dict[str, float] | None:
 
 def parts(options: Options) -> dict[str, Part]:
     size = 100_000 if options.quick else 1_000_000
-    peers = PEERS[:4] if options.quick else PEERS
+    peers = PEERS[:5] if options.quick else PEERS
     ours = OURS[:1] if options.quick else OURS
     found = {name: Part(partial(weigh, name, size, None)) for name in peers}
     for store in ("native", "pure"):

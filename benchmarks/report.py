@@ -43,7 +43,7 @@ def heading(saved: Saved) -> Iterator[str]:
     when = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
     yield "# Results"
     yield ""
-    yield f"Measured on {when}: {about['python']}, {about['system']} {about['machine']}, "
+    yield f"Measured on {when}: {about['python']}, {about['system']} {about['machine']},"
     yield f"{about['processor']}, {about['cores']} cores; ebbcache {about['ebbcache']}."
     yield "This page is written by `python -m benchmarks`" + (
         " `--quick`, which measures little." if saved.quick else "."
