@@ -6,7 +6,7 @@ import functools
 import threading
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ebbcache
@@ -21,6 +21,7 @@ calls = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(st.sampled_from([None, -1, 0, 1, 2, 3, 128]), st.booleans(), calls)
 def test_every_call_is_answered_and_counted_as_by_functools(maxsize, typed, made):
     def replay(decorator):
@@ -156,3 +157,68 @@ def test_a_guarded_builtin_in_many_threads():
     assert info.hits + info.misses == 1600
     # Threads that find the cache too full at the same moment each evict one.
     assert 128 - len(threads) <= info.currsize <= 128
+
+
+class Number(int):
+    """An int that is none: alone, it is not its own key."""
+
+
+class Text(str):
+    """The same for str."""
+
+
+odd = arguments | st.sampled_from(
+    [Number(1), Text("1"), -1, -2, 2**61 - 1, b"1", 0.5, float("nan"), (), int]
+)
+names = st.sampled_from(["a", "b", "self", "args", "kwargs", "key", "value", "cls"])
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from([None, 0, 1, 3]),
+    st.booleans(),
+    st.lists(
+        st.tuples(st.lists(odd, max_size=4), st.lists(st.tuples(names, odd), max_size=4)), max_size=12
+    ),
+)
+def test_any_order_and_type_of_arguments_makes_the_key_that_functools_makes(maxsize, typed, made):
+    def replay(decorator):
+        log = []
+        f = decorator(maxsize, typed)(lambda *args, **kwargs: log.append(repr((args, kwargs))) or len(log))
+        for _ in range(2):
+            for args, pairs in made:
+                for kwargs in (dict(pairs), dict(reversed(pairs))):
+                    try:
+                        log.append(f(*args, **kwargs))
+                    except TypeError as error:
+                        log.append(str(error))
+                log.append(tuple(f.cache_info()))
+        return log
+
+    assert replay(lru_cache) == replay(functools.lru_cache)
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from([None, 1, 2, 3]),
+    st.dictionaries(st.integers(0, 3), st.lists(st.integers(0, 3), max_size=3)),
+    st.lists(st.integers(0, 3), max_size=6),
+)
+def test_calls_within_calls_store_what_functools_stores(maxsize, within, made):
+    def replay(decorator):
+        count = 0
+
+        @decorator(maxsize)
+        def f(n):
+            nonlocal count
+            count += 1
+            own = count
+            if count < 30:
+                for other in within.get(n, ()):
+                    f(other)
+            return n, own
+
+        log = [(f(n), tuple(f.cache_info())) for n in made]
+        return log + [f(n) for n in range(4)]
+
+    assert replay(lru_cache) == replay(functools.lru_cache)

@@ -8,7 +8,7 @@ import pickle
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ebbcache import cached
@@ -64,6 +64,7 @@ def outcome(func, args, kwargs):
         return None, str(error)
 
 
+@settings(deadline=None)
 @given(functions(), st.lists(calls, min_size=1, max_size=8))
 def test_calls_share_an_entry_just_if_they_bind_alike(f, made):
     g = cached(f)
@@ -89,6 +90,7 @@ def test_calls_share_an_entry_just_if_they_bind_alike(f, made):
     assert g.cache_info().currsize == 0
 
 
+@settings(deadline=None)
 @given(functions(), calls)
 def test_typed_tells_equal_arguments_of_different_types_apart(f, call):
     args, kwargs = call

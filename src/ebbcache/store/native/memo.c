@@ -126,6 +126,39 @@ hash_call(const Call *call, Py_hash_t *hash)
     return 0;
 }
 
+/* Whether two arguments are equal, if that takes no foreign code: 1 or 0; -1: ask. Two floats that are equal but
+ * not the same object are found with a key otherwise, which costs more than all the rest of a hit. */
+static int
+same_argument(PyObject *own, PyObject *given, int depth)
+{
+    if (own == given)
+        return 1;
+    int same = same_plainly(own, given);
+    if (same >= 0)
+        return same;
+    if (PyFloat_CheckExact(own) && PyFloat_CheckExact(given))
+        return PyFloat_AS_DOUBLE(own) == PyFloat_AS_DOUBLE(given);
+    if (PyBytes_CheckExact(own) && PyBytes_CheckExact(given)) {
+        Py_ssize_t size = PyBytes_GET_SIZE(own);
+        return size == PyBytes_GET_SIZE(given) &&
+               memcmp(PyBytes_AS_STRING(own), PyBytes_AS_STRING(given), (size_t)size) == 0;
+    }
+    if (depth && PyTuple_CheckExact(own) && PyTuple_CheckExact(given)) {
+        Py_ssize_t size = PyTuple_GET_SIZE(own);
+        if (size != PyTuple_GET_SIZE(given))
+            return 0;
+        same = 1;
+        for (Py_ssize_t n = 0; n < size; n++) {
+            int here = same_argument(PyTuple_GET_ITEM(own, n), PyTuple_GET_ITEM(given, n), depth - 1);
+            if (here == 0)
+                return 0;
+            if (here < 0)
+                same = -1;
+        }
+    }
+    return same;
+}
+
 /* Whether a stored key is this call, if that takes no foreign code: 1 or 0; -1: ask. */
 static inline int
 is_call(State *st, PyObject *stored, const Call *call)
@@ -140,7 +173,7 @@ is_call(State *st, PyObject *stored, const Call *call)
         return 0;
     for (; n < call->count; n++) {
         PyObject *own = PyTuple_GET_ITEM(stored, n), *given = call->lanes[n];
-        int same = own == given ? 1 : same_plainly(own, given);
+        int same = own == given ? 1 : same_argument(own, given, 4);
         if (same == 0)
             return 0;
         if (same < 0)
