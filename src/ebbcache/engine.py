@@ -122,7 +122,7 @@ def reclaim(
     """Have the registered shrinkers free `target` bytes (None: all they can) and say who freed what.
 
     Soft passes skip shrinkers that were slow lately, and ask nobody any more once `seconds` have gone by;
-    caches, which free any amount, are then asked for no more at a time than they do in a slice of `SLICE`
+    caches, which free any amount, are asked for no more at a time than they do in a slice of `SLICE`
     seconds. Hard passes ask everyone, however long it takes. No answer counts for more than `most` bytes
     (default: the machine's memory) or than the size stated just before the call. With `tallied_only` only
     those that keep a tally are asked: caches make room among themselves, with memory not yet short.
@@ -214,7 +214,8 @@ def _run(
                 break  # so are all that follow
             while True:
                 # Not in one go, as long as there is time: other threads want to run in between.
-                piece = share if end is None else min(share, shrinker.within(min(SLICE, end - clock.now)))
+                left = SLICE if end is None else min(SLICE, end - clock.now)
+                piece = share if hard else min(share, shrinker.within(left))
                 gave = shrinker.ask(piece, hard, most)
                 freed += gave.freed
                 share -= gave.freed

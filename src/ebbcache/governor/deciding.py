@@ -39,7 +39,7 @@ log = logging.getLogger("ebbcache.governor")
 
 WAIT = 0.002  # s: the longest that an insert waits for another thread's look
 SLICE = 0.002  # s: for how long an insert frees memory while there is time
-LONG_SLICE = 0.02  # s: the same for the watcher, which holds nobody up
+LONG_SLICE = 0.02  # s: the same for the watcher, which holds nobody up, and in a burst of others
 PATIENCE = 1.0  # s: the same for a caller who asked for memory by name
 FASTEST, SLOWEST = 0.01, 1.0  # s: bounds of the watcher's interval
 BURST = 1 << 30  # bytes/s: what others may allocate while nobody looks
@@ -317,7 +317,7 @@ class Governor:
             plan.target,
             plan.level == "hard",
             why="growth" if plan.growth else "pressure",
-            seconds=None if self._bursting else LONG_SLICE if watching else SLICE,
+            seconds=self._budget(watching),
             most=usage,
             tallied_only=tallied_only,
         )
@@ -331,6 +331,12 @@ class Governor:
             self._learnt_at = self.timer()
             self._follow(result.freed, usage, 0 if plan.level != "calm" else kept, plan.level, watching)
         return result.freed
+
+    def _budget(self, watching: bool) -> float | None:
+        """Return for how many seconds to free softly; None: until it is done."""
+        if self._bursting:
+            return None if watching else LONG_SLICE
+        return LONG_SLICE if watching else SLICE
 
     def _note(self, freed: int, held: int) -> None:
         """Account for `freed` bytes: sizes, `held` before, show theirs, the rest is believed a while."""
