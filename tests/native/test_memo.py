@@ -53,6 +53,7 @@ def fresh() -> dict[str, Callable[..., Any]]:
         "bound": cached(named),
         "one": cached(lambda a: [a]),
         "nothing": cached(lambda: [0]),
+        "many": cached(lambda *args: list(args)),
         "typed": cached(typed=True)(named),
         "made": cached(key=lambda *args, **kwargs: (args, tuple(kwargs.values())))(named),
         "mortal": cached(ttl=3600.0)(named),
@@ -161,7 +162,7 @@ def test_any_allocation_of_a_call_may_fail(name, monkeypatch):
     monkeypatch.setattr("ebbcache.governor.watch_expiry", lambda cache: None)
     f = fresh()[name]
     args: tuple[Any, ...] = () if name == "nothing" else (2.5,)
-    more = {} if name in ("nothing", "one") else {"y" if "method" in name else "b": (1, "x")}
+    more = {} if name in ("nothing", "one", "many") else {"y" if "method" in name else "b": (1, "x")}
     expected = f(*args, **more)
     for failing in range(60):
         for keep in (False, True):  # a miss, a hit

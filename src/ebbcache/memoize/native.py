@@ -44,16 +44,20 @@ def as_native(
     elif isinstance(func, FunctionType):
         code = func.__code__
         count = code.co_argcount + code.co_kwonlyargcount
-        if code.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS) or count > _MOST_PARAMETERS:
+        collects = code.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS)
+        if collects == inspect.CO_VARARGS and not (count or typed):
+            shape = {"mark": Keywords, "parameters": ()}
+        elif collects or count > _MOST_PARAMETERS:
             return wrapper
-        shape = {
-            "parameters": code.co_varnames[:count],
-            "positional": code.co_argcount,
-            "named_from": code.co_posonlyargcount,
-            "defaults": func.__defaults__ or (),
-            "named_defaults": func.__kwdefaults__,
-            "typed": typed,
-        }
+        else:
+            shape = {
+                "parameters": code.co_varnames[:count],
+                "positional": code.co_argcount,
+                "named_from": code.co_posonlyargcount,
+                "defaults": func.__defaults__ or (),
+                "named_defaults": func.__kwdefaults__,
+                "typed": typed,
+            }
     else:
         shape = {"mark": Keywords, "typed": typed}
     if Memo is None:

@@ -41,7 +41,7 @@ typedef struct {
     PyObject *itself;               /* stands for the instance as a value; NULL: no method */
     PyObject *make;                 /* made: the user's function; otherwise NULL */
     PyObject *mark;                 /* written: stands between positions and keywords; otherwise NULL */
-    PyObject *parameters;           /* bound: a tuple of names */
+    PyObject *parameters;           /* a tuple of names; in written calls an empty one (no names), or NULL */
     PyObject *defaults;             /* bound: the tuple of defaults of the last positions */
     PyObject *named_defaults;       /* bound: the function's own dict, which may change; or NULL */
     PyObject *invalidated;          /* what knows when entries were invalidated last; or NULL */
@@ -415,6 +415,8 @@ call_written(PyObject *callable, PyObject *const *args, size_t nargsf, PyObject 
         return NULL;
     if (nargs + more == 0)
         return answer_nothing(self, args, nargsf, names);
+    if (UNLIKELY(more && self->parameters != NULL)) /* there are none that have names */
+        return by_wrapper(self, args, nargsf, names);
     if (more == 0 && !self->typed) {
         if (nargs == 1 && self->alone && (PyLong_CheckExact(args[0]) || PyUnicode_CheckExact(args[0])))
             return answer(self, args[0], hash_of(args[0]), args, nargsf, names);
