@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import operator
 import sys
 import weakref
@@ -19,12 +20,13 @@ from typing import Any, ClassVar, Literal
 
 from ebbcache import governor, sizing
 from ebbcache._checks import check_callable, check_number, check_ttl, check_type
+from ebbcache._correction import Correction
 from ebbcache._facts import CacheStats, Cause
 from ebbcache._mapping import MappingStore
 from ebbcache.clock import clock
 from ebbcache.engine import current_pass
 from ebbcache.shrinkers import Shrinker, register_shrinker
-from ebbcache.sizing import register_sizer
+from ebbcache.sizing import freed_with, register_sizer
 from ebbcache.sizing import sizeof as measured
 from ebbcache.store import Entry, trust_leaves
 from ebbcache.store.entry import K, V
@@ -121,6 +123,7 @@ class Cache(MappingStore[K, V]):
         self.name = self._named or f"{type(self).__name__}-{next(Cache._numbers)}"
         self._weighs = "getsizeof" in vars(self) or type(self).getsizeof is not Cache.getsizeof
         self._counts = self._counters()
+        self._correction = Correction()
         self._told: set[str] = set()
         self._deadlines: _Deadlines | None = None
         self._handle: Shrinker | None = None
@@ -289,19 +292,33 @@ class Cache(MappingStore[K, V]):
     def shrink(self, target: int, hard: bool = False) -> int:
         """Free about `target` bytes, the expired first and then as the policy says; return the bytes freed.
 
-        Frees at most one entry too much. Soft shrinking leaves `min_bytes` alone; hard shrinking does not.
-        The engine calls this when memory runs short; anybody else may, too.
+        They are bytes counted times the `correction` in `stats()`. Frees at most one entry too much. Soft
+        shrinking leaves `min_bytes` alone; hard shrinking does not. The engine calls this when memory runs
+        short; anybody else may, too.
         """
         check_type(target, "target", int)
         check_number(target, "target")
-        expired = self._expire()
-        freed = sum([entry.size for entry in expired])
-        self._gone(expired, "expired")
-        if freed < target:
-            victims = self._evict(target - freed, leave=0 if hard else self.min_bytes)
-            freed += sum([entry.size for entry in victims])
+        correction = self._correction
+        victims = self._expire()
+        believed = sum([entry.size for entry in victims])
+        self._gone(victims, "expired")
+        self._drop(victims)
+        missing = math.ceil(target / correction.factor) - believed
+        if missing > 0:
+            victims = self._evict(missing, leave=0 if hard else self.min_bytes)
+            believed += sum([entry.size for entry in victims])
             self._gone(victims, "evicted", _whose())
-        return freed
+            self._drop(victims)
+        return round(believed * correction.factor)
+
+    def _drop(self, victims: list[Entry[K, V]]) -> None:
+        """Let go of what was unlinked, and learn from it what sizes are worth, unless they are a user's."""
+        if self._sizeof is None:
+            self._correction.drop(victims, self._weight_now)
+
+    def _weight_now(self, entry: Entry[K, V]) -> int:
+        spent = self.overhead if entry.deadline is None else self.overhead + self.dated
+        return freed_with(entry.key) + freed_with(entry.value) + spent
 
     def expire(self, time: Any = None) -> list[tuple[K, V]]:
         """Remove what has expired at `time` (None: now) and return its ``(key, value)`` pairs.
@@ -386,12 +403,16 @@ class Cache(MappingStore[K, V]):
             expirations=counts.expirations,
             refused=counts.refused,
             listener_errors=counts.listener_errors,
+            correction=self._correction.factor,
         )
 
     def tally(self, hard: bool = False) -> Mapping[int, int]:
         """Return the bytes held by density class (a binary exponent); soft: less the densest
         `min_bytes`."""
+        factor = self._correction.factor
         tally = self._tally(clock.tick())
+        if factor != 1.0:
+            tally = {level: round(nbytes * factor) for level, nbytes in tally.items()}
         if not hard and self.min_bytes:
             floor = self.min_bytes
             for level in sorted(tally, reverse=True):
@@ -401,7 +422,7 @@ class Cache(MappingStore[K, V]):
         return tally
 
     def _held(self) -> int:
-        return self.nbytes
+        return round(self.nbytes * self._correction.factor)
 
     def _filled(self) -> None:
         # Its entries were weighed where they come from; whether there is memory for them is asked next

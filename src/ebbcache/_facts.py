@@ -40,6 +40,9 @@ class CacheStats:
     expirations: int
     refused: int
     listener_errors: int
+    correction: float = 1.0
+    """Bytes really freed for each byte counted, an average over victims that were measured again as memory
+    was reclaimed: pressure and `shrink` count in `nbytes` times this."""
 
     @property
     def hit_ratio(self) -> float:
