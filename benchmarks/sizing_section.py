@@ -170,8 +170,7 @@ def report(results: Results) -> str:
         all_of = summary(rows)
         text += (
             f"What {len(rows)} kinds of values free when copies of them are dropped, as the allocators"
-            " tell it, against what\nestimators say. *Grown*: kinds whose values take more once they were sized."
-            ""
+            " tell it, against what\nestimators say. *Grown*: kinds whose values take more after being sized."
             " *Faster*: than pympler, the geometric mean over kinds.\n\n"
         )
         lines = [
