@@ -170,7 +170,7 @@ def report(results: Results) -> str:
         all_of = summary(rows)
         text += (
             f"What {len(rows)} kinds of values free when copies of them are dropped, as the allocators"
-            " tell it, against what\nestimators say. *Grown*: kinds whose values take more after being sized."
+            " tell it, against what\nestimators say. *Grown*: kinds whose values grow by it."
             " *Faster*: than pympler, the geometric mean over kinds.\n\n"
         )
         lines = [
