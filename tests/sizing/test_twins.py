@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ebbcache import sizing
-from ebbcache.sizing.walk import Walk
+from ebbcache.sizing import walk
 
 pytestmark = pytest.mark.skipif(
     sizing.IMPLEMENTATION != "native", reason="the C extension is not built, or forbidden by EBBCACHE_PURE"
@@ -147,7 +147,7 @@ def both(value: Any, budget: int | None = None, *, evicted: bool = False) -> tup
         native = sizing.sizeof(value, exact=budget is None, budget=budget or 1)
     sizing._measure_by(sizing.Table({}), None)
     if evicted and type(value) is not int:
-        return native, Walk(sizing._table, budget or sys.maxsize, evicted=True).weigh(value)
+        return native, walk.weigh(sizing._table, value, budget or sys.maxsize, evicted=True)
     return native, sizing.python_sizeof(value, exact=budget is None, budget=budget or 1)
 
 

@@ -17,10 +17,10 @@ from collections.abc import Callable
 from sys import getsizeof
 from typing import Any, Literal, TypeVar, cast, overload
 
+from . import walk
 from .chunks import ROUNDED, SMALL
 from .kinds import Table, describe
 from .layout import Part, Sizer, class_of, fixed
-from .walk import Walk
 
 __all__ = ["BUDGET", "IMPLEMENTATION", "register_sizer", "sizeof", "use"]
 
@@ -109,7 +109,7 @@ def sizeof(obj: object, *, exact: bool = False, budget: int = BUDGET) -> int:
     if budget < 1:
         raise ValueError(f"budget must be a positive number of objects, got {budget!r}")
     try:
-        return Walk(table, None if exact else budget).weigh(obj)
+        return walk.weigh(table, obj, None if exact else budget)
     except Exception as error:
         return _failed(obj, error)
 
@@ -142,7 +142,7 @@ def freed_with(obj: object, *, budget: int = _LEAST) -> int:
     if _yardstick is not None or id(type(obj)) in _table.leaves:
         return sizeof(obj)
     try:
-        return Walk(_table, budget, evicted=True).weigh(obj)
+        return walk.weigh(_table, obj, budget, evicted=True)
     except Exception as error:
         return _failed(obj, error)
 
@@ -232,7 +232,7 @@ def use(sizer: Literal["ebbcache", "pympler"]) -> None:
             if name not in told:
                 told.add(name)
                 _log.warning("pympler cannot size %s, ebbcache does: %r", name, error)
-            return Walk(_table, None).weigh(obj)
+            return walk.weigh(_table, obj, None)
 
     _measure_by(_table, measure)
     _tell()

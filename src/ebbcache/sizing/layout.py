@@ -168,18 +168,23 @@ def read_deque(obj: deque[Any], cap: float) -> Expanded:
     return fixed(cls) + blocks * chunk(_DEQUE_BLOCK), *thinned(gc.get_referents(obj), cap)
 
 
-def read_dict_subclass(obj: dict[Any, Any], cap: float) -> Expanded:
-    """Read an instance of a subclass of dict, attributes included.
+def _with_keys(obj: dict[Any, Any], kids: list[Any]) -> list[Any]:
+    """Return `kids`, to which `obj` refers, with its keys if tp_traverse left these out.
 
-    Since CPython 3.11 tp_traverse leaves a dict's keys out if all are str. Where it does visit them they
-    alternate with the values, and the dict's own part comes last.
+    It does since CPython 3.11 if all are str. Else each follows its value, and the dict's own part is last.
     """
+    keys = [*_keys(obj)]
+    at = 1 - 2 * len(keys)
+    if keys and not (len(kids) >= -at and kids[at] is keys[0]):
+        kids += keys
+    return kids
+
+
+def read_dict_subclass(obj: dict[Any, Any], cap: float) -> Expanded:
+    """Read an instance of a subclass of dict, attributes included."""
     cls = class_of(obj)
     own = fixed(cls) + chunk(_sizeof_dict(obj) - basicsize(cls))
-    keys = [*_keys(obj)]
-    kids = gc.get_referents(obj)
-    if keys and not (len(kids) >= 2 * len(keys) and kids[-2 * len(keys)] is keys[0]):
-        kids += keys
+    kids = _with_keys(obj, gc.get_referents(obj))
     return own, *thinned(kids, cap)
 
 
@@ -191,9 +196,7 @@ def read_ordered_dict(obj: OrderedDict[Any, Any], cap: float) -> Expanded:
     nodes = _ODICT_NODE * length
     index = _sizeof_ordered_dict(obj) - table - nodes
     own = fixed(cls) + chunk(table - basicsize(cls)) + chunk(index) + nodes
-    kids = gc.get_referents(obj)  # each key once for the list, and once more unless all are str
-    if len(kids) < 3 * length:
-        kids += _keys(obj)
+    kids = _with_keys(obj, gc.get_referents(obj))  # each key once for the list, and once more
     return own, *thinned(kids, cap)
 
 

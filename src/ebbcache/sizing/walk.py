@@ -17,11 +17,12 @@ from bisect import bisect
 from collections import Counter
 from itertools import accumulate
 from sys import getrefcount, getsizeof
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
-from .chunks import ROUNDED, SMALL, chunk
+from .chunks import chunk
 from .kinds import Kind, Table
 from .layout import Expanded, Part, class_of, fixed, number_of_bytes, scatter, thinned
+from .references import IN_FOUND, PartTop, Top, sort_kids
 
 SLACK: Final = 2
 """References from outside that a part of a value may have and still be charged to it.
@@ -38,105 +39,69 @@ _LARGE: Final = 1 << 20
 _SIZED: Final = {id(list): 1, id(tuple): 1, id(set): 1, id(frozenset): 1, id(dict): 2}
 """How many objects an item of these is."""
 
-_MANY: Final = 16
-"""Objects from which on it pays to try and read them all at once."""
-
-_CROWD: Final = 4096
-"""A leaf with as many references costs each of them nothing worth counting."""
+_Level: TypeAlias = list[tuple[list[Any], float]]
+"""Objects to look at, and how many like it each stands for."""
 
 
-class Top:
-    """An object with several references, and the tree below it."""
-
-    __slots__ = ("common", "count", "kept", "nbytes", "obj", "seen", "slack", "uses")
-
-    def __init__(self, obj: Any, slack: int) -> None:
-        self.obj = obj
-        self.slack = slack
-        self.seen = 0  # references to it that the walk met
-        self.count = 0.0  # references to it from inside the value, so many as those stand for
-        self.nbytes: float | None = None  # of its tree; None: not walked
-        self.uses: list[
-            int
-        ] = []  # ids of the tops its tree refers to; tops in cycles would outlive the walk
-        self.common: list[tuple[list[Any], float]] = []  # leaves with several references, and their weight
-        self.kept = False  # by something outside the value
-
-    def references(self) -> int:
-        """Return how many references there are to the object, this one not counted."""
-        return getrefcount(self.obj) - _AT_TOP
-
-
-class _PartTop(Top):
-    """A part that is no object: it refers to nothing, and its owner says how many hold it."""
-
-    __slots__ = ()
-
-    def __init__(self, part: Part) -> None:
-        super().__init__(part, 0)
-        self.nbytes = float(part.nbytes)
-
-    def references(self) -> int:
-        return self.obj.references or self.seen
-
-
-def _references_in_loop() -> int:
-    """Return what getrefcount answers in the loop of `Walk._tree` for an object with one reference."""
-    kids = [[object()]][0]
-    for kid in kids.copy():
-        return getrefcount(kid)
-    raise AssertionError
-
-
-def _references_in_map() -> int:
-    """Return what ``map(getrefcount, ...)`` answers for an object with one reference."""
-    kids = [[object()]][0]
-    return max(map(getrefcount, kids.copy()))
-
-
-def _references_at_top() -> int:
-    """Return what getrefcount answers for the object of a `Top` that nothing else refers to."""
-    top = Top(object(), 0)
-    return getrefcount(top.obj)
-
-
-def _references_in_dict() -> int:
-    """Return what getrefcount answers for an object that only a dict refers to."""
-    found = {0: object()}
-    return getrefcount(found[0])
-
-
-_AT_TOP: Final = _references_at_top()
-_IN_LOOP: Final = _references_in_loop()
-_IN_FOUND: Final = _references_in_dict()
-
-
-_IN_MAP: Final = _references_in_map()
-
-
-def _leaves_only(kids: list[Any], leaves: set[int]) -> int:
-    """Return the bytes of `kids` if all are leaves with one reference and small, 0 if not.
-
-    All in C, in half the time that a loop takes.
-    """
-    if leaves.issuperset(map(id, map(class_of, kids))) and max(map(getrefcount, kids)) == _IN_MAP:
-        sizes = [*map(getsizeof, kids)]
-        if max(sizes) <= SMALL:
-            return sum(map(ROUNDED.__getitem__, sizes))
-    return 0
-
-
-class Walk:
-    """One walk over one value. `budget` is the number of objects to look at, None: all.
+def weigh(table: Table, root: object, budget: int | None, *, evicted: bool = False) -> int:
+    """Return the bytes that would be freed with `root`. `budget` is the objects to look at, None: all.
 
     `evicted` says that the value is about to go: no variable of a caller holds parts of it, and what was
     charged to which value is not to be changed any more.
-    """
 
-    def __init__(self, table: Table, budget: int | None, *, evicted: bool = False) -> None:
+    Most values are a tree small enough for one look at each object, which is all that is done here. What is
+    shared, what needs samples and what cannot be read is left to a `Walk`.
+    """
+    kind_of = table.kind
+    left = sys.maxsize if budget is None else budget
+    total = 0
+    common: list[Any] = []
+    shared: list[Any] = []
+    level: list[Any] = [root]
+    below: list[Any] = []
+    done = -1  # of a level that this cannot go through
+    while level and done < 0 and len(level) * 64 < left:
+        below = []
+        for place, obj in enumerate(level):
+            kind = kind_of(obj)
+            try:
+                size, kids, times = kind.read(obj, left)
+            except Exception:
+                times = 0  # it will be read again
+            if times != 1 or kind.view or kind.claim is not None:
+                done = place
+                break
+            total += size
+            left -= len(kids) + 1
+            if kids:
+                size, inner, leaves, others = sort_kids(kids, table)
+                total += size
+                if inner:
+                    below += inner
+                common += leaves
+                shared += others
+        else:
+            level = below
+    if not (level or shared or common):
+        return total
+    kids = leaves = others = inner = []  # what is left in variables looks like held by others
+    obj = None
+    walk = Walk(table, budget, left, evicted=evicted)
+    batches: _Level = [(level, 1.0)] if level else []
+    if done >= 0:
+        del level[:done]
+    elif level:
+        batches = walk.thin(batches)
+    return walk.weigh(root, total, common, shared, batches, [(below, 1.0)] if done >= 0 and below else [])
+
+
+class Walk:
+    """One walk over one value, of whose `budget` so many looks are `left`."""
+
+    def __init__(self, table: Table, budget: int | None, left: int, *, evicted: bool) -> None:
         limit = sys.maxsize if budget is None else budget
         self._table = table
-        self._left: float = limit
+        self._left: float = left
         self._last = -limit  # what `_left` may come down to: once it is spent, samples take as much again
         self._quota = max(64, limit // 8)  # for one level, once the budget is spent
         self._tops: dict[int, Top] = {}
@@ -146,11 +111,28 @@ class Walk:
         self._slack = 0 if evicted else SLACK
         self._leaf_slack = 0 if evicted else LEAF_SLACK
 
-    def weigh(self, root: object) -> int:
-        """Return the bytes that would be freed with `root`."""
+    def weigh(
+        self,
+        root: object,
+        total: float,
+        common: list[Any],
+        shared: list[Any],
+        level: _Level,
+        below: _Level,
+    ) -> int:
+        """Return the bytes that would be freed with `root`.
+
+        `total` bytes of its tree were found before, `common` leaves and `shared` others to which it refers;
+        what is left of it are `level`, and `below` that.
+        """
         top = Top(root, 0)
         self._tops[id(root)] = top
-        top.nbytes = self._tree(top, 1)
+        if common:
+            top.common.append((common, 1.0))
+        while shared:
+            alone = self._table.kind(shared[-1]).alone
+            self._refer(top, shared.pop(), 1.0, 0 if alone else self._slack)
+        top.nbytes = self._tree(top, 1, level, below, total)
         if self._queue:
             self._settle()
         elif not top.common and not top.uses:
@@ -163,7 +145,7 @@ class Walk:
         key = ~obj.key if part else id(obj)
         top = self._tops.get(key)
         if top is None:
-            top = self._tops[key] = _PartTop(obj) if part else Top(obj, slack)
+            top = self._tops[key] = PartTop(obj) if part else Top(obj, slack)
             if not part:
                 self._queue.append(top)
         top.count += weight
@@ -171,19 +153,16 @@ class Walk:
         if not (user.uses and user.uses[-1] == key):
             user.uses.append(key)
 
-    def _tree(self, top: Top, scale: float) -> float:
+    def _tree(self, top: Top, scale: float, level: _Level, below: _Level, total: float) -> float:
         """Return the bytes of what only `top` holds, itself included, and note what it shares.
 
-        `scale` is how many others like it `top` stands for; what it shares stands for as many.
+        `scale` is how many others like it `top` stands for; what it shares stands for as many. The tree
+        goes on with `level`, `below` that, and `total` above.
         """
         kind_of = self._table.kind
-        free = self._table.free
-        leaves = self._table.leaves
         slack = self._slack
-        total = 0.0
-        level: list[tuple[list[Any], float]] = [([top.obj], 1.0)]
+        below = [*below]  # what is in a caller's list looks like held by others
         while level:
-            below: list[tuple[list[Any], float]] = []
             for batch, weight in level:
                 for obj in batch:
                     kind = kind_of(obj)
@@ -208,41 +187,20 @@ class Walk:
                         for kid in kids:
                             self._refer(top, kid, heavy * scale, 0)
                         continue
-                    if count >= _MANY and (size := _leaves_only(kids, leaves)):
-                        total += size * heavy
-                        continue
-                    size = 0
-                    inner: list[Any] = []
-                    common: list[Any] = []
-                    for kid in kids:
-                        key = id(class_of(kid))
-                        if key in leaves:
-                            references = getrefcount(kid)
-                            if references == _IN_LOOP:
-                                bytes_ = getsizeof(kid)
-                                size += ROUNDED[bytes_] if bytes_ <= SMALL else bytes_ + 23 & -16
-                            elif references < _CROWD:
-                                common.append(kid)
-                        elif key in free:
-                            pass
-                        elif getrefcount(kid) == _IN_LOOP:
-                            inner.append(kid)
-                        else:
-                            kind = kind_of(kid)  # which may show that it is a leaf, or free
-                            if key in leaves:
-                                common.append(kid)
-                            elif key not in free:
-                                self._refer(top, kid, heavy * scale, 0 if kind.alone else slack)
+                    size, inner, common, shared = sort_kids(kids, self._table)
+                    for kid in shared:
+                        self._refer(top, kid, heavy * scale, 0 if kind_of(kid).alone else slack)
                     total += size * heavy
                     if inner:
                         below.append((inner, heavy))
                     if common:
                         top.common.append((common, heavy * scale))
-            level = self._thin(below) if below else below
+            level = self.thin(below) if below else []
+            below = []
         kind = kind_of(top.obj)
         return total if kind.claim is None else max(total, self._claimed(kind, top.obj))
 
-    def _thin(self, level: list[tuple[list[Any], float]]) -> list[tuple[list[Any], float]]:
+    def thin(self, level: _Level) -> _Level:
         """Return `level`, or some objects of it in the place of all if to look at all costs too much.
 
         Long containers are likelier to be drawn, and stand for fewer; the longest stand for themselves.
@@ -327,7 +285,8 @@ class Walk:
             self._queue = []
             for top in self._draw(ready, spent / walked):
                 before = self._left
-                top.nbytes = self._tree(top, self._stands_for(top, at_start=True))
+                scale = self._stands_for(top, at_start=True)
+                top.nbytes = self._tree(top, scale, [([top.obj], 1.0)], [], 0.0)
                 walked += 1
                 spent += before - self._left
                 if self._left <= self._last:
@@ -431,7 +390,7 @@ class Walk:
                     held.update(map(id, kids))
         total = 0.0
         for key, count in seen.items():
-            references = getrefcount(found[key]) - count - _IN_FOUND - held[key]
+            references = getrefcount(found[key]) - count - IN_FOUND - held[key]
             share = 1.0 if references - count <= self._leaf_slack else count / references
             if self._sampled:
                 share = max(share, weights[key] / references)
