@@ -41,11 +41,12 @@ _native = _find_native()
 IMPLEMENTATION = "python" if _native is None else "native"
 """Who walks: ``"native"``, the C extension, or ``"python"``, with the same answers within the budget."""
 
-BUDGET = 10_000
-"""How many objects `sizeof` looks at one by one unless told otherwise."""
+_IN_PYTHON = 4_000
+BUDGET = _IN_PYTHON if _native is None else 40_000
+"""How many objects `sizeof` looks at one by one unless told otherwise: what takes a millisecond or two."""
 
 _LEAST = 1000  # objects; the least that a walk may look at, however cheap the value was to make
-_MOST = 10 * BUDGET  # the most: to know a size better than within a few percent is worth no longer walk
+_MOST = 100_000  # the most: to know a size better than within a few percent is worth no longer walk
 _SHARE = 0.02  # of the time that making a value took, for measuring it
 _A_LOOK = 4e-7 if _native is None else 4e-8  # seconds for an object that is not in the processor's cache
 
@@ -58,7 +59,7 @@ _yardstick: Callable[[object], int] | None = None
 _watchers: list[Callable[[bool], object]] = []
 
 
-def sizeof(obj: object, *, exact: bool = False, budget: int = BUDGET) -> int:
+def sizeof(obj: object, *, exact: bool = False, budget: int = _IN_PYTHON) -> int:
     """Return the bytes that the allocators would get back if `obj` alone went away.
 
     Never raises whatever `obj` is, and runs no code of its class but a sizer registered for it and a

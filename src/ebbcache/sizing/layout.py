@@ -93,6 +93,10 @@ def fixed(cls: type) -> int:
     return chunk(basicsize(cls) + header(cls))
 
 
+_PLAIN: Final = {id(cls) for cls in (str, bytes, int, float, complex, bool, types.NoneType)}
+"""To list a container of these is to know it; of others, looks are left for what they hold."""
+
+
 def few(cap: float) -> int:
     """Return how many to look at of a container that has more than `cap`."""
     return max(1, int(cap / 4))
@@ -113,8 +117,9 @@ def scatter(length: int, count: int) -> list[int]:
 
 def thinned(kids: Sequence[Any], cap: float) -> tuple[list[Any], float]:
     """Return `kids`, or a few of them if they are more than `cap`, and how many each stands for."""
-    if len(kids) <= cap:
+    if len(kids) <= cap / 2 or (len(kids) <= cap and id(class_of(kids[len(kids) // 2])) in _PLAIN):
         return [*kids], 1
+    cap /= 2
     return [kids[i] for i in scatter(len(kids), few(cap))], len(kids) / few(cap)
 
 
@@ -136,11 +141,12 @@ def read_tuple(obj: tuple[Any, ...], cap: float) -> Expanded:
 def read_dict(obj: dict[Any, Any], cap: float) -> Expanded:
     """Read an exact dict."""
     own = chunk(_DICT + _GC_HEADER) + chunk(obj.__sizeof__() - _DICT)
-    if len(obj) <= cap:
+    if len(obj) <= cap / 2 or (len(obj) <= cap and id(class_of(next(iter(obj.values())))) in _PLAIN):
         kids = [*obj]
         kids += obj.values()
         return own, kids, 1
     # An entry is reached only by passing those before it, so of a very large dict look at both ends.
+    cap /= 2
     reach = min(len(obj), _REACH)
     mask = bytearray(reach)
     for place in scatter(reach, few(cap)):

@@ -39,6 +39,9 @@ _LARGE: Final = 1 << 20
 _SIZED: Final = {id(list): 1, id(tuple): 1, id(set): 1, id(frozenset): 1, id(dict): 2}
 """How many objects an item of these is."""
 
+_PART: Final = 0.35
+"""Of the looks that are left, for one level or round: what hangs below it wants as good a sample."""
+
 _Level: TypeAlias = list[tuple[list[Any], float]]
 """Objects to look at, and how many like it each stands for."""
 
@@ -67,7 +70,7 @@ def weigh(table: Table, root: object, budget: int | None, *, evicted: bool = Fal
             try:
                 size, kids, times = kind.read(obj, left)
             except Exception:
-                times = 0  # it will be read again
+                size, kids, times = 0, [], 0  # it will be read again
             if times != 1 or kind.view or kind.claim is not None:
                 done = place
                 break
@@ -214,7 +217,7 @@ class Walk:
         costs = self._costs([obj for obj, _ in flat])
         if sum(costs) <= self._left:
             return level
-        room = max(self._left * 0.75, self._quota)
+        room = max(self._left * _PART, self._quota)
         # An object is drawn in proportion to its cost, and then costs as much: hence the squares.
         count = max(16, int(room * sum(costs) / sum(map(operator.mul, costs, costs))))
         if count >= width:
@@ -301,7 +304,7 @@ class Walk:
 
     def _draw(self, tops: list[Top], cost: float) -> list[Top]:
         """Return `tops`, or some if to walk all costs too much; these then stand for the others too."""
-        count = max(16, int(max(self._left * 0.75, self._quota) / cost))
+        count = max(16, int(max(self._left * _PART, self._quota) / cost))
         if len(tops) * cost <= self._left or count >= len(tops):
             return tops
         self._sampled = True

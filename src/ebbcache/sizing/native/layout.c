@@ -305,14 +305,28 @@ stands_for(Walk *w, double times)
     }
 }
 
+/* How many kids may be looked at of a container that holds the like of `kid`, as `thinned` in layout.py: where it
+ * holds leaves, to list it is to know it; where it does not, looks are left for what it holds. */
+static double
+limit_for(PyObject *kid, double cap)
+{
+    PyTypeObject *type = kid == NULL ? NULL : Py_TYPE(kid);
+    if (type == &PyUnicode_Type || type == &PyBytes_Type || type == &PyLong_Type || type == &PyFloat_Type ||
+        type == &PyComplex_Type || type == &PyBool_Type || kid == Py_None)
+        return cap;
+    return cap / 2;
+}
+
 static int
 read_array(Walk *w, PyObject *obj, double cap)
 {
     int list = PyList_Check(obj);
     Py_ssize_t length = Py_SIZE(obj), count = length;
-    int all = (double)length <= cap;
+    int all = (double)length <= cap / 2;
+    if (!all && (double)length <= cap)
+        all = (double)length <= limit_for(PySequence_Fast_ITEMS(obj)[length / 2], cap);
     if (!all) {
-        count = few(cap);
+        count = few(cap / 2);
         stands_for(w, (double)length / (double)count);
     }
     for (Py_ssize_t i = 0; i < count; i++) {
@@ -349,7 +363,12 @@ read_items(Walk *w, PyObject *dict, double cap, int twice)
 {
     Py_ssize_t length = PyDict_GET_SIZE(dict), at = 0, taken = 0;
     PyObject *key, *value;
-    if ((double)length <= cap) {
+    int all = (double)length <= cap / 2;
+    if (!all && (double)length <= cap && PyDict_Next(dict, &at, &key, &value)) {
+        all = (double)length <= limit_for(value, cap);
+        at = 0;
+    }
+    if (all) {
         while (PyDict_Next(dict, &at, &key, &value)) {
             if (take_item(w, key, value, twice) < 0)
                 return -1;
@@ -359,7 +378,7 @@ read_items(Walk *w, PyObject *dict, double cap, int twice)
         w->looks += 2 * (double)length;
         return 0;
     }
-    Py_ssize_t count = few(cap);
+    Py_ssize_t count = few(cap / 2);
     stands_for(w, (double)length / (double)count);
     w->looks += 2 * (double)count;
     if (w->st->dict_known && dict_entries(dict) == length) {

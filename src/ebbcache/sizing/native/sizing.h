@@ -145,6 +145,7 @@ typedef struct {
 #define LEAF_SLACK 3
 #define CROWD 4096
 #define LARGE 1048576.0
+#define PART_FOR_ONE 0.35 /* level or round, of the looks that are left */
 
 /* A block as pymalloc and glibc cut it (chunks.py). */
 static inline double

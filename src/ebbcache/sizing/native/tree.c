@@ -313,7 +313,7 @@ thin(Walk *w)
         all += costs[i];
         squares += costs[i] * costs[i];
     }
-    double room = w->left * 0.75 > w->quota ? w->left * 0.75 : w->quota;
+    double room = w->left * PART_FOR_ONE > w->quota ? w->left * PART_FOR_ONE : w->quota;
     /* An object is drawn in proportion to its cost, and then costs as much: hence the squares. */
     double want = room * all / squares;
     if (all <= w->left || want >= (double)width || width <= 16) {

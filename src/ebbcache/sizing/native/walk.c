@@ -61,7 +61,7 @@ static int
 walk_some(Walk *w, const Py_ssize_t *ready, Py_ssize_t many, Py_ssize_t *walked, double *spent)
 {
     double cost = *spent / (double)*walked;
-    double room = (w->left * 0.75 > w->quota ? w->left * 0.75 : w->quota) / cost;
+    double room = (w->left * PART_FOR_ONE > w->quota ? w->left * PART_FOR_ONE : w->quota) / cost;
     Py_ssize_t count = room >= (double)many ? many : room < 16 ? 16 : (Py_ssize_t)room;
     int all = (double)many * cost <= w->left || count >= many;
     if (all)
