@@ -1,9 +1,10 @@
-"""What the kernel gets back of small objects: evicting entry by entry, or whole segments of one insertion age.
+"""What the kernel gets back of small objects: evicting entry by entry, or segments of one insertion age.
 
-Segcache (Yang et al., NSDI 2021) drops whole segments of entries that came in together, for other reasons.
-Here the question is memory: objects made one after another lie side by side, so dropping them together empties
-pages and arenas that least-recently-used entries, scattered everywhere, do not. And what that costs: how many of
-the requests that follow miss. Each case runs in a process of its own on the same requests (Zipf-like, seeded).
+Segcache (Yang et al., NSDI 2021) drops whole segments of entries that came in together, for other
+reasons. Here the question is memory: objects made one after another may lie side by side, so that
+dropping them together empties pages and arenas which least-recently-used entries, scattered everywhere,
+do not. And what that costs: how many of the requests that follow miss. Each case runs in a process of
+its own on the same requests (Zipf-like, seeded).
 
     python -m benchmarks.segments            one minute, 0.5 GiB
 """
@@ -38,7 +39,7 @@ def case(kind: str, how: str, share: float) -> dict[str, float]:
     make, room = KINDS[kind], ENTRIES[kind]
     chance = random.Random(1)
     empty = resident()
-    cache: OrderedDict[int, tuple[int, Any]] = OrderedDict()  # key -> (number of the insert, value), LRU order
+    cache: OrderedDict[int, tuple[int, Any]] = OrderedDict()  # least recent first; (insert's number, value)
     used: dict[int, int] = {}  # key -> hits, for the density of segments
     inserted = 0
 
