@@ -26,7 +26,7 @@ from ebbcache._mapping import MappingStore
 from ebbcache.clock import clock
 from ebbcache.engine import current_pass
 from ebbcache.shrinkers import Shrinker, register_shrinker
-from ebbcache.sizing import freed_with, register_sizer
+from ebbcache.sizing import freed_with, register_sizer, weigh
 from ebbcache.sizing import sizeof as measured
 from ebbcache.store import Entry, trust_leaves
 from ebbcache.store.entry import K, V
@@ -186,7 +186,8 @@ class Cache(MappingStore[K, V]):
             ttl = self._ttl
         deadline = None if ttl is None else self.timer() + ttl
         if self._sizeof is None:
-            size = measured(key) + measured(value) + self.overhead + (0 if deadline is None else self.dated)
+            size = measured(key) + (measured(value) if cost is None else weigh(value, cost))
+            size += self.overhead if deadline is None else self.overhead + self.dated
         else:
             size = self._measure(key, value, deadline)
         maxbytes = self.maxbytes

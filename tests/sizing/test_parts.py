@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ebbcache import sizing
+from ebbcache import _cache, caches, sizing
 from ebbcache.sizing import freed_with, kinds, layout, sizeof, weigh
 
 
@@ -74,3 +74,19 @@ def test_a_value_that_cost_little_is_looked_at_less() -> None:
     for unknown in (0.0, -1.0, float("nan")):
         assert weigh(value, unknown) == sizeof(value)
     assert weigh("text", 0.5) == sizing.python_sizeof("text")
+
+
+def test_an_insert_measures_a_cheap_value_for_no_longer_than_it_is_worth(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    costs: list[float] = []
+
+    def weigh(value: object, cost: float) -> int:
+        costs.append(cost)
+        return 1000
+
+    monkeypatch.setattr(_cache, "weigh", weigh)
+    cache = caches.LRUCache[str, list[float]](sizeof=None, register=False)
+    cache._insert("key", hash("key"), [0.5], None, 0.25)
+    assert costs == [0.25]
+    assert cache.nbytes == sizeof("key") + 1000 + cache.overhead
