@@ -86,7 +86,8 @@ def reached(verdicts: Found) -> Iterator[str]:
 
 def aim(title: str, each: Verdict) -> str:
     bound = "≤" if each.better == "lower" else "≥"
-    return f"| {title}: {each.what} | {number(each.ours)} {each.unit} | {bound} {number(each.theirs)} |"
+    what = f"{title}: {each.what}" + (" (pure)" if each.pure else "")
+    return f"| {what} | {number(each.ours)} {each.unit} | {bound} {number(each.theirs)} |"
 
 
 def by(behind: float) -> str:

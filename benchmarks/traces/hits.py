@@ -176,7 +176,7 @@ def _verdicts(name: str, size: str, at: int, answer: dict[str, Any]) -> list[Ver
 def report(results: Results) -> str:
     """Return the tables."""
     lines = [
-        "What a cache misses of real traces ([where they come from](../../benchmarks/traces/README.md)), at"
+        "What a cache misses of real traces (`benchmarks/traces/README.md` says where they come from), at"
         " 0.1 %, 1 % and 10 % of the bytes of all objects. Lower is better. Sizes are the trace's own, and"
         " nothing is added, so that only the policy counts. Time is the number of the request. Caches with"
         " * are bound by entries: they get as many as objects of the mean size fit.",
