@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from ebbcache.gil import is_free_threaded
+
 THREADS = 8
 
 
@@ -280,6 +282,7 @@ def in_child(check: Callable[[], bool]) -> int:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+@pytest.mark.skipif(is_free_threaded(), reason="CPython's own mutexes may stay locked in the child")
 @pytest.mark.usefixtures("busy_switching")
 class TestFork:
     def test_a_child_can_use_what_its_parent_was_busy_with(self, kind: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from both_stores import IMPLEMENTATIONS
 
-from ebbcache.store import Store
+from ebbcache.store import Store, guarded
 
 POLICIES = ("LRU", "LFU", "Density")
 STORES: dict[str, type[Store[Any, Any]]] = {
@@ -16,6 +16,7 @@ STORES: dict[str, type[Store[Any, Any]]] = {
     for name, stores in IMPLEMENTATIONS.items()
     for policy in POLICIES
 }
+STORES |= {f"guarded-{policy}": getattr(guarded, f"{policy}Store") for policy in POLICIES}
 
 
 @pytest.fixture(params=STORES)

@@ -2,7 +2,7 @@
 
 `ebbcache.caches` has the caches on the implementation that was chosen at import; those on the other one are
 made here, of the same two bases. `IMPLEMENTATIONS` holds what there is: "pure", and "native" where the
-extension was built. Bound: nothing is copied; what a cache class does is said in `ebbcache.caches` alone.
+extension was built and there is a GIL. Bound: nothing is copied; what caches do is in `ebbcache.caches`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import Any
 
 from ebbcache import caches
 from ebbcache._cache import Cache
-from ebbcache.store import IMPLEMENTATION, policies
+from ebbcache.gil import is_free_threaded
+from ebbcache.store import IMPLEMENTATION, guarded, policies
 
 IMPLEMENTATIONS: dict[str, Any] = {}
 """By name, a namespace with the caches and stores under the names that they have in `ebbcache`."""
@@ -33,10 +34,11 @@ def _add(name: str, stores: Any) -> None:
     IMPLEMENTATIONS[name] = globals()[name] = found
 
 
-_add("pure", policies)
-try:
-    from ebbcache.store import twin
-except ImportError:
-    pass
-else:
-    _add("native", twin)
+_add("pure", guarded if is_free_threaded() else policies)
+if not is_free_threaded():  # where importing the other one would bring the GIL back
+    try:
+        from ebbcache.store import twin
+    except ImportError:
+        pass
+    else:
+        _add("native", twin)

@@ -2,7 +2,8 @@
 
 The readable one is in `reference` and `policies`, and is the specification. The other, in `native/`, is
 written in C, and does the work wherever a compiler was there to build it; `twin` gives it the same names.
-``EBBCACHE_PURE=1`` forbids it; ``EBBCACHE_NATIVE=1`` makes its absence an ImportError. `IMPLEMENTATION`
+Where there is no GIL, `guarded` adds locks to the pure one. ``EBBCACHE_PURE=1`` forbids the native one;
+``EBBCACHE_NATIVE=1`` makes its absence an ImportError. `IMPLEMENTATION`
 says which one was chosen at import: ``"native"`` or ``"pure"``; `WHY_PURE` says why the latter.
 """
 
@@ -12,6 +13,8 @@ import importlib
 import logging
 import os
 from typing import TYPE_CHECKING, Any
+
+from ebbcache.gil import is_free_threaded
 
 
 def _choose() -> str | None:
@@ -26,6 +29,8 @@ def _choose() -> str | None:
             raise ImportError("EBBCACHE_NATIVE requires the native store, and EBBCACHE_PURE forbids it")
         return "EBBCACHE_PURE is set"
     try:
+        if is_free_threaded() and not required:
+            raise ImportError("it would bring the GIL back, which EBBCACHE_NATIVE=1 accepts")
         importlib.import_module("ebbcache.store._store")
     except ImportError as error:
         if required:
@@ -44,8 +49,12 @@ IMPLEMENTATION = "native" if WHY_PURE is None else "pure"
 if TYPE_CHECKING or IMPLEMENTATION == "pure":
     from ebbcache.store.entry import Entry
     from ebbcache.store.numbers import Allowance, Counts, trust_leaves
-    from ebbcache.store.policies import DensityStore, LFUStore, LRUStore
     from ebbcache.store.reference import Store
+
+    if TYPE_CHECKING or not is_free_threaded():
+        from ebbcache.store.policies import DensityStore, LFUStore, LRUStore
+    else:
+        from ebbcache.store.guarded import DensityStore, LFUStore, LRUStore
 
     Instance: type[Any] | None = None
     Memo: type[Any] | None = None

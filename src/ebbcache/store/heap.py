@@ -7,8 +7,8 @@ much in them is dead, so all operations are O(log n) amortised.
 
 There is no lock. Every change is one call into C, made in straight line with the test that it depends on:
 only if the top is still the item that was looked at; only if nothing was pushed during a rebuild. So
-neither a thread nor a signal handler nor a finaliser comes in between (with a GIL, which all of this relies
-on).
+neither a thread nor a signal handler nor a finaliser comes in between (with a GIL; where there is none,
+`guarded` has a heap with a lock).
 """
 
 from __future__ import annotations
@@ -62,9 +62,15 @@ class LazyHeap:
             pushes = self.pushes
             items = list(living())
             heapify(items)
-            if self.pushes == pushes:
-                self.items = items
+            if self._exchange(items, pushes):
                 return
+
+    def _exchange(self, items: list[Item], pushes: int) -> bool:
+        """Put other items in place unless something was pushed since there were `pushes`."""
+        if self.pushes != pushes:
+            return False
+        self.items = items
+        return True
 
 
 def moment(deadline: object) -> float | None:

@@ -18,7 +18,6 @@ from typing import Any, TypeVar, cast, overload
 from ebbcache.clock import clock
 from ebbcache.store.density import densities, density_class
 from ebbcache.store.entry import Entry, K, V
-from ebbcache.store.heap import LazyHeap
 from ebbcache.store.reference import Store
 
 T = TypeVar("T")
@@ -159,7 +158,7 @@ class LFUStore(Store[K, V]):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._ranks = LazyHeap()
+        self._ranks = self._heap()
         self._age_at = 0
 
     def _announce(self, entry: Entry[K, V], placed: bool) -> None:

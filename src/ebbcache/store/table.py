@@ -7,7 +7,7 @@ bytecode: stores and deletes by subscript or attribute whose keys are exact ints
 allocation that the garbage collector would see. CPython (3.11 and later) switches threads, runs signal
 handlers and finalisers only at calls and backward jumps, or when it allocates, so nobody can see or
 re-enter a half-made change, and nobody's code ever runs under the lock; where there is no GIL, the lock is
-what keeps others out. A commit that fails its test changed nothing; it starts over.
+what keeps others out (`guarded` has more). A commit that fails its test changed nothing; it starts over.
 
 Removed entries are handed to the caller, who drops them when all is consistent and nothing is held.
 
@@ -73,6 +73,7 @@ class Table(MutableMapping[K, V]):
     dated: ClassVar[int] = 105
     """Bytes spent on a deadline."""
     _counters: ClassVar[type[Counts]] = Counts
+    _heap: ClassVar[type[LazyHeap]] = LazyHeap
     hits: int
     """Lookups that found a live entry."""
     misses: int
@@ -102,7 +103,7 @@ class Table(MutableMapping[K, V]):
         self._entries = {}
         self._table = {}
         self._slots = []
-        self._due = LazyHeap()
+        self._due = self._heap()
         self._unordered = False
         self._version = 0
         self._weight: int | float = 0
@@ -411,7 +412,7 @@ class Table(MutableMapping[K, V]):
         table: dict[int, Any] = {}
         entries = self._empty()
         slots: list[int] = []
-        due = LazyHeap()
+        due = self._heap()
         with self._lock:
             self._version += 1
             old = self._entries
