@@ -155,7 +155,7 @@ class DensityStore(GuardedStore[K, V], policies.DensityStore[K, V]):
     __slots__ = ()
 
 
-# With a GIL no fork comes amid a commit. Without one it would, so the thread that forks waits for all stores
+# With a GIL no fork comes amid a commit. Without one it would, so a thread that forks waits for all stores
 # first; whoever holds one of these locks waits for no other but an inner one. `table` renews the child's.
 # CPython 3.13 itself may hand a dict's mutex to a thread that the child does not have: a child that goes on
 # using what other threads were busy with may hang, in this library or any other.
