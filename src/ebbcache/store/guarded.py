@@ -124,9 +124,13 @@ class LRUStore(GuardedStore[K, V], policies.LRUStore[K, V]):
         return entry.value
 
     def _victim(self, keep: Entry[K, V] | None) -> Entry[K, V] | None:
-        with self._lock:
-            first = list(islice(self._entries.values(), 2))  # one call: no handler comes in between
-        return next((entry for entry in first if entry is not keep), None)
+        while True:
+            try:
+                with self._lock:
+                    first = list(islice(self._entries.values(), 2))
+            except RuntimeError:  # changed by a signal handler in this thread
+                continue
+            return next((entry for entry in first if entry is not keep), None)
 
     def _ranked(self, n: int, hottest: bool) -> list[Entry[K, V]]:
         order = self._snapshot()
