@@ -267,10 +267,10 @@ class Table(MutableMapping[K, V]):
     ) -> tuple[Entry[K, V], Entry[K, V] | None]:
         """Link an entry for `key`, whose hash is `h`; return it and the one it replaced, or None.
 
-        A replaced entry's hits carry over, and, but in the order of use and with deadlines, its place. With
-        `absent`, a live entry that is there already stays, and is returned twice. `history` is (hits, stamp)
-        of an entry that comes from another store. O(1), amortised over the clean-up of what died in `_slots`
-        and the heaps.
+        A replaced entry's hits carry over, and, but in the order of use and with deadlines, its place.
+        With `absent`, a live entry that is there already stays, and is returned twice. `history` is
+        (hits, stamp) of an entry that comes from another store. O(1), amortised over the clean-up of what
+        died in `_slots` and the heaps.
         """
         entry: Entry[K, V] = Entry()
         entry.key = key
