@@ -10,6 +10,8 @@ from ebbcache import engine, shrinkers
 from ebbcache.engine import Gave, reclaim
 from ebbcache.shrinkers import register_shrinker
 
+MIB = 1 << 20
+
 
 def test_a_target_is_met_and_everyone_named(pool):
     first, second = pool("first", 3000), pool("second", 1000)
@@ -242,3 +244,30 @@ def test_sizes_add_up_whatever_is_answered(pool):
     assert engine.sizes() == 1000
     register_shrinker("liar", lambda target, hard: 0, size=lambda: 10**5000)
     assert engine.sizes() == 1000 + engine._machine()
+
+
+def test_a_cache_is_asked_for_a_slice_at_a_time_unless_it_is_hard(pool, monkeypatch):
+    worked = [0.0]
+    monkeypatch.setattr(shrinkers, "thread_time", lambda: worked[0])
+    cache = pool("cache", 100 * MIB, tally={0: 100 * MIB}, takes=lambda: None)
+    shrink = cache.shrink
+
+    def paced(target, hard):  # frees 100 MiB in a second of work
+        worked[0] += target / (100 * MIB)
+        return shrink(target, hard)
+
+    cache.handle.unregister()
+    cache.handle = register_shrinker("cache", paced, size=cache.size, tally=cache.tally)
+    assert engine.reclaim(MIB).freed == MIB
+    pieces = [asked for asked, _ in cache.asked]
+    assert pieces[0] == shrinkers.PIECE  # nobody knows yet how fast it is
+    assert max(pieces) == pytest.approx(0.002 * 100 * MIB, rel=0.01)
+    cache.asked.clear()
+    assert engine.reclaim(MIB, hard=True).freed == MIB
+    assert cache.asked == [(MIB, True)]
+
+
+def test_what_is_no_cache_is_asked_in_one_go(pool):
+    plain = pool("plain", 100 * MIB)
+    engine.reclaim(10 * MIB)
+    assert plain.asked == [(10 * MIB, False)]

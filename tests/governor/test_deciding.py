@@ -193,6 +193,27 @@ def test_user_shrinkers_are_asked_under_pressure_but_not_for_growth(played: Mach
     assert not any(hard for _, hard in asked)
 
 
+def test_an_insert_under_soft_pressure_leaves_users_shrinkers_to_the_watcher(
+    played: Machine, cache: ebbcache.LRUCache[int, None]
+) -> None:
+    asked: list[bool] = []
+
+    def ours(target: int, hard: bool) -> int:
+        asked.append(hard)
+        return 0
+
+    fill(cache, 1_000)
+    with ebbcache.register_shrinker("ours", ours):
+        played.others += played.headroom - played.governor.marks.low + MIB
+        ebbcache.governor.allowance.left = 0
+        cache[-1] = None
+        assert played.governor.state == "soft"
+        assert asked == []
+        played.others += MIB
+        played.look()
+        assert asked == [False]
+
+
 def test_a_lying_shrinker_does_not_keep_caches_from_giving(played: Machine) -> None:
     cache = ebbcache.LRUCache[int, None](sizeof=entry_bytes)
     fill(cache, 10_000)

@@ -44,13 +44,16 @@ class Marks:
     high: int
 
     @classmethod
-    def of(cls, limit: int) -> Marks:
+    def of(cls, limit: int, neighbours: int = 0) -> Marks:
         """Return the marks for a ceiling of `limit` bytes: 3, 6, 9 % of it, at most 256, 512, 768 MiB.
+
+        Up to twice that with eight `neighbours`, all of which may grow at the same time.
 
         >>> Marks.of(256 << 20)
         Marks(min=8388608, low=16777216, high=25165824)
         """
         step = min(limit // 32, 256 * MIB)
+        step += step * min(neighbours, 8) // 8
         return cls(step, 2 * step, 3 * step)
 
 
@@ -137,7 +140,8 @@ class Account:
         late = growth * (self.return_rate - at_once)
         if trim is not None:
             late = min(late, BURST_RATE * (REACTION + min(trim, LONGEST_TRIM)))
-        return int(never + late + min(growth * at_once, self._quick))
+        # At the top of a burst a second one is not expected, but what costs next to nothing stays ready.
+        return int(never + late + min(max(growth, self._burst) * at_once, self._quick))
 
     def unknown(self, limit: int) -> int:
         """How much others, under `limit`, may first grow by that nobody knows yet: a convention.

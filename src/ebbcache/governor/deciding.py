@@ -233,7 +233,7 @@ class Governor:
             )
             self.account = account
             self.reading = reading
-            self.marks = self.marks_override or Marks.of(reading.limit)
+            self.marks = self.marks_override or Marks.of(reading.limit, len(self._mates))
         return reading
 
     def _theirs(self, reading: Reading, account: Account) -> int:
