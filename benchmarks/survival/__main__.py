@@ -5,6 +5,7 @@ picture of each variant's last run and of every bad one, and a verdict to verdic
 something promised did not hold. With --controls the same programs run on an unbounded dict, which has to
 die; with --sizes on LRU caches of fixed size too, from the largest down. With --guest CMD everything
 happens in a guest machine: CMD is a script called with `-m MiB -t SECONDS -d FOLDER -o FOLDER -- command`.
+Such a machine is slow: let it play --scale 0.15 of each.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from benchmarks.survival import place
@@ -112,7 +113,10 @@ def chosen(only: list[str]) -> list[Variant]:
 
 def tasks(options: argparse.Namespace) -> Iterator[Callable[[], Verdict | None]]:
     """Yield what is to be played, one seed of everything before the next."""
-    variants = chosen(options.only)
+    variants = [
+        replace(each, requests=int(each.requests * options.scale), seconds=each.seconds * options.scale)
+        for each in chosen(options.only)
+    ]
     for seed in range(options.seed, options.seed + options.runs):
         for variant in variants:
             if not options.no_ebbcache:
@@ -134,6 +138,7 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=1, help="how many seeds (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="the first of them (%(default)s)")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time (%(default)s)")
+    parser.add_argument("--scale", type=float, default=1.0, help="play so much of each (%(default)s)")
     parser.add_argument("--out", type=Path, default=Path("survival-results"), help="folder (%(default)s)")
     parser.add_argument("--controls", action="store_true", help="also on an unbounded dict")
     parser.add_argument("--sizes", action="store_true", help="also on LRU caches of fixed size")
