@@ -1,6 +1,6 @@
 """Scenario 9: a host with plenty of memory: what watching costs, and whether others get what they want.
 
-    python -m benchmarks.survival.idle [--seconds 60]
+    python -m benchmarks.survival.idle [--seconds 60] [--out FILE]
 
 Idle: a process holds a filled cache and does nothing; its CPU time over a minute is what the governor's
 thread took, whatever else the machine does. Polite: two processes under one parent limit, neither with one
@@ -100,11 +100,15 @@ def main() -> int:
     """Measure both and print them as JSON."""
     parser = argparse.ArgumentParser("python -m benchmarks.survival.idle")
     parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     found: dict[str, Any] = {"idle": idle(options.seconds)}
     if place.version():
         found["polite"] = polite()
-    print(json.dumps(found, indent=1))
+    text = json.dumps(found, indent=1)
+    print(text)
+    if options.out:
+        options.out.write_text(text + "\n", encoding="utf-8")
     return 0
 
 

@@ -168,9 +168,10 @@ class Requests:
         collector = program.collector
         clock, cpu = time.perf_counter_ns, time.thread_time_ns
         for number in range(self.count):
-            if program.stop:
+            elapsed = time.monotonic() - began
+            if program.stop or elapsed > program.longest:
                 break
-            ahead = number * pace - (time.monotonic() - began)
+            ahead = number * pace - elapsed
             if ahead > 0.002:
                 time.sleep(ahead)
             n = (
@@ -234,6 +235,7 @@ class Program:
         self.seconds: float = spec["seconds"]
         self.universe = max(1, int(spec.get("universe", 3.0) * self.limit / self.kind.mean))
         self.stop = False
+        self.longest = float("inf")
         self.streams: list[Requests] = []
         self.collector = Collector()
         self.kind.make(1)  # whatever it imports is the program's own, not the cache's

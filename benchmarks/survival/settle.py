@@ -1,5 +1,7 @@
 """Scenario 8: two hours of a day's load on a played clock: sizes settle, come back, and do not swing.
 
+    python -m benchmarks.survival.settle [--out FILE]
+
 A make-believe machine (ebbcache.testing) of 1 GiB on which other use follows a day's curve: flat nights, a
 morning's rise, a plateau, batch jobs that come and go. The caches are real, the values pretend their size,
 so two hours take seconds. Judged: in every stretch of constant conditions the size stays within 5 % of its
@@ -9,9 +11,13 @@ turns the direction of the cached bytes round no more than once.
 
 from __future__ import annotations
 
+import argparse
+import json
 import random
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import ebbcache
@@ -153,3 +159,21 @@ def wrong(found: dict[str, Any]) -> list[str]:
     if found["reversals"] > 1:
         told.append(f"{found['reversals']} reversals after one disturbance")
     return told
+
+
+def main() -> int:
+    """Play, print, and end with 1 if something does not hold."""
+    parser = argparse.ArgumentParser("python -m benchmarks.survival.settle")
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    found = play()
+    told = wrong(found)
+    text = json.dumps({name: found[name] for name in found if name != "line"}, indent=1)
+    print(text, *told, sep="\n")
+    if options.out:
+        options.out.write_text(text + "\n", encoding="utf-8")
+    return 1 if told else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -140,9 +140,40 @@ def bursts() -> str:
     return "\n".join(lines)
 
 
+def alone() -> str:
+    """Return what scenarios 8 and 9 came to, in a list."""
+    lines: list[str] = []
+    path = RESULTS / "settle.json"
+    if path.exists():
+        day = json.loads(path.read_text("utf-8"))
+        off = max(each["worst"] for each in day["constant"])
+        lines += [
+            "- Two hours on a played clock: in constant conditions sizes keep within"
+            f" {off:.1%} of their mean;"
+            f" 90 % of the former size is back {day['back']:.0f} s after a batch job of 200 MiB in 1 GiB;"
+            f" reversals in one disturbance: {day['reversals']}.",
+        ]
+    path = RESULTS / "idle.json"
+    if path.exists():
+        found = json.loads(path.read_text("utf-8"))
+        idle, polite = found["idle"], found["polite"]
+        lines += [
+            f"- Idle, on a host with {idle['limit'] / 2**30:.0f} GiB: the governor's thread uses"
+            f" {idle['share']:.3%} of a core.",
+            f"- A neighbour that wants {polite['wanted'] // MIB} of 256 MiB full of cached values got"
+            f" {polite['got'] // MIB} MiB in {polite['took']:.1f} s; kills: {polite['kills']}.",
+        ]
+    return "\n".join(lines)
+
+
 def filled(page: str) -> str:
     """Return `page` with its tables put in anew."""
-    tables = {"by scenario": by_scenario(runs()), "by program": by_program(runs()), "bursts": bursts()}
+    tables = {
+        "by scenario": by_scenario(runs()),
+        "by program": by_program(runs()),
+        "bursts": bursts(),
+        "alone": alone(),
+    }
     for name, table in tables.items():
         pattern = rf"(<!-- {name} -->\n).*?(\n<!-- end -->)"
         page = re.sub(

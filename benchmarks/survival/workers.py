@@ -37,7 +37,8 @@ def serve(program: Program) -> None:
         if pid == 0:
             left = max(0.5, end - time.monotonic())
             program.spec["loads"] = []
-            program.seconds = left
+            program.loads.own = 0  # what it inherited is the parent's, and counted there
+            program.seconds = program.longest = left
             try:
                 requests = max(1, int(spec["requests"] / count * left / spec["seconds"]))
                 program.serve([(seed, requests, "both")])
@@ -69,7 +70,7 @@ def serve(program: Program) -> None:
             os.waitpid(victim, 0)
             workers.discard(victim)
             workers.add(fork())
-        if now > end + 60:
+        if now > end + 120:
             for victim in workers:
                 os.kill(victim, signal.SIGKILL)
             tell("hung", workers=len(workers))
