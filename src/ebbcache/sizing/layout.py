@@ -306,7 +306,16 @@ def reader_of_arrays(ndarray: type) -> Expand:
             return own, kids, 1
         own += malloc_chunk(max(1, nbytes_of(obj)))
         size = size_of(obj)
-        if dtype_of(obj).char != "O":
+        dtype = dtype_of(obj)
+        if dtype.char in "VT":  # structured, or texts of any length: the dtype may be this array's own
+            kids.append(dtype)
+        if dtype.char == "T" and size:
+            few_of = [*scatter(size, min(size, 64))]
+            flat = flat_of(obj)
+            texts = [len(str(flat[i])) for i in few_of]
+            # Up to 15 bytes lie in the array; the others in an arena that grows by an eighth or more.
+            own += malloc_chunk(sum(n + 4 for n in texts if n > 15) * size // len(few_of) * 17 // 16)
+        if dtype.char != "O":
             return own, kids, 1
         flat = flat_of(obj)
         if size <= cap:

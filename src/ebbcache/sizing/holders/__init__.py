@@ -54,6 +54,12 @@ _FAMILIES: Final[dict[tuple[object, str], tuple[str, str]]] = {
     ("builtins", "PySeries"): ("polars", "holders"),
     ("sklearn.tree._tree", "Tree"): ("scientific", "trees"),
     ("scipy.spatial._ckdtree", "cKDTree"): ("scientific", "kd_trees"),
+    ("sklearn.neighbors._kd_tree", "BinaryTree64"): ("scientific", "neighbours"),
+    ("sklearn.neighbors._ball_tree", "BinaryTree64"): ("scientific", "neighbours"),
+    ("numpy", "dtype"): ("scientific", "dtypes"),
+    ("pandas._libs.arrays", "NDArrayBacked"): ("scientific", "backed"),
+    ("msgspec._core", "_StructMixin"): ("program", "members_only"),
+    ("msgspec", "Raw"): ("program", "raw"),
     ("pandas._libs.hashtable", "HashTable"): ("scientific", "hash_tables"),
 }
 """Where the rule for a type is: the module in this package, and the name in it."""

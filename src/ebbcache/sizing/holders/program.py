@@ -18,7 +18,18 @@ from typing import Any, Final
 
 from ebbcache.sizing.chunks import chunk, malloc_chunk
 from ebbcache.sizing.holders import Rule
-from ebbcache.sizing.layout import Expand, Expanded, class_of, fixed, header, thinned
+from ebbcache.sizing.layout import (
+    HAVE_GC,
+    Expand,
+    Expanded,
+    class_of,
+    fixed,
+    flags,
+    header,
+    members,
+    mro,
+    thinned,
+)
 
 _string_io: Any = io.StringIO
 _sizeof_frame: Callable[[Any], int] = types.FrameType.__sizeof__
@@ -69,6 +80,7 @@ def _ranges(cls: type) -> Expand:
     return read
 
 
+_BYTES: Final = sys.getsizeof(b"")
 _SEMAPHORE: Final = malloc_chunk(32)
 
 
@@ -117,6 +129,31 @@ def _streams(cls: type) -> Expand:
     return read
 
 
+def _members_only(cls: type) -> Expand:
+    def read(obj: Any, cap: float) -> Expanded:
+        kind = class_of(obj)
+        if flags(kind) & HAVE_GC:
+            return fixed(kind), gc.get_referents(obj), 1
+        kids: list[Any] = []
+        for base in mro(kind):
+            for value in members(base).values():
+                if type(value) is types.MemberDescriptorType:
+                    try:
+                        kids.append(value.__get__(obj))
+                    except AttributeError:  # it has none yet
+                        continue
+        return fixed(kind), kids, 1
+
+    return read
+
+
+def _raw(cls: type) -> Expand:
+    def read(obj: Any, cap: float) -> Expanded:
+        return fixed(cls) + chunk(_BYTES + memoryview(obj).nbytes), [], 1
+
+    return read
+
+
 functions = Rule(_functions, alone=True)
 builtins = Rule(_with_references, alone=True)
 frames = Rule(_frames)
@@ -124,3 +161,5 @@ ranges = Rule(_ranges)
 locks = Rule(_locks)
 texts = Rule(_texts)
 streams = Rule(_streams)
+members_only = Rule(_members_only)
+raw = Rule(_raw)

@@ -1,4 +1,4 @@
-"""Structures of scikit-learn, scipy and pandas that live in C arrays of their own. Bound: O(1).
+"""Structures of scikit-learn, scipy, numpy and pandas that live in C arrays of their own. Bound: O(1).
 
 Trees tell their nodes (sklearn/tree/_tree.pyx, scipy/spatial/_ckdtree.pyx), hash tables of pandas their
 size.
@@ -15,6 +15,7 @@ from ebbcache.sizing.layout import Expand, Expanded, class_of, fixed
 
 _NODE: Final = 64
 _KD_NODE: Final = 80
+_VIEWS: Final = 2400  # the arrays' heads, and the views through which a tree looks into them
 
 
 def _trees(cls: type) -> Expand:
@@ -40,6 +41,39 @@ def _kd_trees(cls: type) -> Expand:
     return read
 
 
+def _neighbours(cls: type) -> Expand:
+    tree: Any = cls
+
+    def read(obj: Any, cap: float) -> Expanded:
+        # The first is what it was fitted to, which the estimator holds as well.
+        arrays = tree.get_arrays(obj)[1:]
+        own = fixed(class_of(obj)) + _VIEWS
+        return own + sum(malloc_chunk(array.nbytes) for array in arrays), gc.get_referents(obj), 1
+
+    return read
+
+
+def _dtypes(cls: type) -> Expand:
+    dtype: Any = cls
+    fields_of = dtype.fields.__get__
+    names_of = dtype.names.__get__
+
+    def read(obj: Any, cap: float) -> Expanded:
+        names = names_of(obj)
+        if names is None:
+            return fixed(class_of(obj)), [], 1
+        return fixed(class_of(obj)) + 32, [names, *gc.get_referents(fields_of(obj))], 1
+
+    return read
+
+
+def _backed(cls: type) -> Expand:
+    def read(obj: Any, cap: float) -> Expanded:
+        return fixed(class_of(obj)), gc.get_referents(obj), 1  # its nbytes are those of the array below
+
+    return read
+
+
 def _hash_tables(cls: type) -> Expand:
     def read(obj: Any, cap: float) -> Expanded:
         return fixed(class_of(obj)) + malloc_chunk(obj.sizeof()), gc.get_referents(obj), 1
@@ -49,4 +83,7 @@ def _hash_tables(cls: type) -> Expand:
 
 trees = Rule(_trees)
 kd_trees = Rule(_kd_trees)
+neighbours = Rule(_neighbours)
+dtypes = Rule(_dtypes)
+backed = Rule(_backed)
 hash_tables = Rule(_hash_tables)
