@@ -39,6 +39,8 @@ _FAMILIES: Final[dict[tuple[object, str], tuple[str, str]]] = {
     ("_bz2", "BZ2Decompressor"): ("program", "streams"),
     ("_lzma", "LZMACompressor"): ("program", "streams"),
     ("_lzma", "LZMADecompressor"): ("program", "streams"),
+    ("_hashlib", "HASH"): ("program", "streams"),
+    ("_hashlib", "HMAC"): ("program", "streams"),
     ("pyarrow.lib", "Array"): ("arrow", "arrays"),
     ("pyarrow.lib", "ChunkedArray"): ("arrow", "chunked"),
     ("pyarrow.lib", "RecordBatch"): ("arrow", "batches"),

@@ -116,8 +116,10 @@ _STATES: Final = {
     "BZ2Decompressor": 3_700_000,
     "LZMACompressor": 97_000_000,
     "LZMADecompressor": 8_500_000,
+    "HASH": 160,
+    "HMAC": 650,
 }
-"""What compressors allocate for themselves, with default parameters."""
+"""What compressors, with default parameters, and OpenSSL's hashes allocate for themselves."""
 
 
 def _streams(cls: type) -> Expand:
