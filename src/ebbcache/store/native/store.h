@@ -3,7 +3,8 @@
  * Each file is one idea and opens by telling it: table.c (slab and index), entry.c (what callers see of an
  * entry), expiry.c (deadlines), policies.c (who goes first), weigh.c (clock and bytes), lookup.c (hits, misses,
  * removals), insert.c (linking), contract.c (the store's methods), core.c (the type that caches derive from),
- * numbers.c (counters), memo.c (the decorators' callable), module.c (the module and its state).
+ * numbers.c (counters), memo.c (the decorators' callable; calls.h: what it looks up; instance.c: who a method was
+ * called on), module.c (the module and its state).
  *
  * One rule holds everywhere: a store never calls out while it is inconsistent. Calling out is hashing or
  * comparing foreign keys, a timer, dropping a reference, and making an object that the collector tracks (3.11
