@@ -31,6 +31,7 @@ SECTIONS = {
     "traces": "benchmarks.traces.hits",
     "arbitration": "benchmarks.traces.arbitration",
     "self-sizing": "benchmarks.traces.selfsizing",
+    "pauses": "benchmarks.pauses",
     "survival": "benchmarks.survival.section",
 }
 
