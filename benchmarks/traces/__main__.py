@@ -21,7 +21,7 @@ from typing import Any
 from benchmarks.section import Options
 from ebbcache.store import IMPLEMENTATION
 
-SECTIONS = {"traces": "hits"}
+SECTIONS = {"traces": "hits", "arbitration": "arbitration"}
 
 
 def main() -> None:

@@ -142,6 +142,17 @@ class Twins(RuleBasedStateMachine):
         kept = [store._seek(key, hash(key)) for store in (self.pure, self.native)]
         assert seen(self.pure._evict_one(kept[0])) == seen(self.native._evict_one(kept[1]))
 
+    @rule(first=st.integers(0, 300), count=st.integers(1, 150), limit=st.integers(1, 2000))
+    def go_round(self, first: int, count: int, limit: int) -> None:
+        """Ask for keys again and again in a cache of `limit` bytes: what was given up comes back."""
+        for key in [*range(first, first + count)] * 2:
+            if self.both("_seek", key, hash(key)) is None:
+                self.both("_put", key, hash(key), self.value(), 20 + key % 7)
+            else:
+                assert self.pure.get(key) == self.native.get(key)
+            while self.pure.nbytes > limit:
+                self.both("_evict_one")
+
     @rule()
     def expire(self) -> None:
         self.both("_expire")

@@ -1,6 +1,6 @@
 """Value density: what all caches of a process measure entries by, so that they can share one target.
 
-``density = min(hits, 32) * cost / (bytes * age)``: seconds of work that the entry saves per byte it holds
+``density = min(hits, 64) * cost / (bytes * age)``: seconds of work that the entry saves per byte it holds
 and second it idles. The idea is Hyperbolic Caching's (Blankstein, Sen, Freedman, USENIX ATC 2017), with the
 age running since the last access and the hits saturating, so that old fame does not outlive its use. A
 class is the binary exponent of a density; a histogram by class, summed over all caches, is where the engine
@@ -15,7 +15,7 @@ from typing import Any
 
 from ebbcache.store.entry import Entry
 
-SATURATION = 32.0
+SATURATION = 64.0
 """Hits above this add nothing."""
 YOUNGEST = 1e-6
 """Seconds: the least age to divide by."""

@@ -2,9 +2,10 @@
 
 LRU: an ordered dict of serials, moved by every hit. LFU: a lazy heap by hits, aged by *forward decay*
 (Cormode, Shkapenyuk, Srivastava, Xu, ICDE 2009): not the old hits shrink, what a new one counts grows, by
-half-lives of ten accesses an entry; the order is that of LRFU with halving (Lee et al., 2001), without ever
-touching an entry to age it. Density: sampling for a little, a waterline for a lot. Bounds: LRU's victim is
-O(1); LFU's O(log n) amortised; density's a sample, or one pass for all victims.
+half-lives of ten accesses an entry; the order is that of LRFU with halving (Lee et al., 2001), without
+ever touching an entry to age it. Density: sampling for a little, a waterline for a lot; what was used and
+given up is known again for a while (`past.py`), and a few newcomers are tried for long. Bounds: LRU's
+victim is O(1); LFU's O(log n) amortised; density's a sample, or one pass for all victims.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any, TypeVar, cast, overload
 from ebbcache.clock import clock
 from ebbcache.store.density import densities, density_class
 from ebbcache.store.entry import Entry, K, V
+from ebbcache.store.past import Past
 from ebbcache.store.reference import Store
 
 T = TypeVar("T")
@@ -30,6 +32,12 @@ POOL = 8
 """Candidates remembered."""
 HALF_LIFE = 10
 """LFU: accesses per entry after which a hit counts half of a new one."""
+TRIED = 32.0
+"""Density: the hits that one newcomer in `SELDOM` is credited with. It then outlives others for long enough
+to be seen again where requests come in loops longer than the cache, of which LRU keeps nothing; once it has
+more hits than this, those that are tried later do not drive it out."""
+SELDOM = 512
+"""Density: how many newcomers come on one that is tried for long."""
 
 
 class LRUStore(Store[K, V]):
@@ -237,23 +245,45 @@ class LFUStore(Store[K, V]):
 class DensityStore(Store[K, V]):
     """Gives up what saves the least work per byte and second of idleness."""
 
-    __slots__ = ("_pool",)
+    __slots__ = ("_past", "_pool")
 
     policy = "density"
-    overhead = 341
+    overhead = 343
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
+        self._past = Past()
         # The coldest of past samples: (density, serial, hits at that time), Redis' idea of an eviction
         # pool. With these, half the sample decides as well as all of it would, to some 0.3 % more misses.
         self._pool: list[tuple[float, int, float]] = []
+
+    def _welcome(self, h: int) -> float:
+        past = self._past
+        if not past.cells:
+            return 1.0
+        self._seed = seed = self._seed * 48271 % 0x7FFFFFFF
+        first = 1.0 + past.hits(h)
+        return TRIED if seed % SELDOM == 0 and first < TRIED else first
+
+    def _remember(self, entry: Entry[K, V]) -> None:
+        self._past.add(entry.hash, entry.hits, len(self._entries))
+
+    def _drain(self) -> list[Entry[K, V]]:
+        self._past = Past()
+        return super()._drain()
+
+    def _tighten(self) -> None:
+        super()._tighten()
+        self._past.tighten(len(self._entries))
 
     def _densities(self, entries: list[Entry[K, V]], now: float) -> list[float]:
         return densities(entries, now, self._gain, self._mean_cost())
 
     def _victim(self, keep: Entry[K, V] | None) -> Entry[K, V] | None:
         entries = self._entries
-        pool = self._pool
+        living = entries.get
+        # Whoever left or was hit since is no candidate any more.
+        pool = [rank for rank in self._pool if (old := living(rank[1])) is not None and old.hits == rank[2]]
         while True:
             few = len(entries) <= SAMPLE
             sample = self._sample(FRESH if pool and not few else SAMPLE)
@@ -294,6 +324,7 @@ class DensityStore(Store[K, V]):
                     missing = 0
                     break
                 if self._unlink(entry):
+                    self._remember(entry)
                     victims.append(entry)
                     missing -= entry.size
         self._tighten()

@@ -75,7 +75,10 @@ class Store(Table[K, V]):
         """Remove and return the policy's next victim, never `keep`; None if there is none."""
         while True:
             entry = self._victim(keep)
-            if entry is None or self._unlink(entry):
+            if entry is None:
+                return None
+            if self._unlink(entry):
+                self._remember(entry)
                 return entry
 
     def _evict(self, nbytes: int, leave: int = 0) -> list[Entry[K, V]]:
@@ -93,10 +96,14 @@ class Store(Table[K, V]):
             if entry is None or self.nbytes - entry.size < leave:
                 break
             if self._unlink(entry):
+                self._remember(entry)
                 victims.append(entry)
                 freed += entry.size
         self._tighten()
         return victims
+
+    def _remember(self, entry: Entry[K, V]) -> None:
+        """Take note of an entry that was given up, where the policy wants to know it again."""
 
     def _tighten(self) -> None:
         """Give back the room that a much larger table once needed. O(1), or O(n) after n removals."""

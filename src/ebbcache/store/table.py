@@ -280,8 +280,8 @@ class Table(MutableMapping[K, V]):
         entry.size = size
         entry.weight = weight
         entry.cost = cost
+        first: float | None = None
         if history is None:
-            first = self._gain
             entry.stamp = clock.now
         else:
             first, entry.stamp = history
@@ -291,7 +291,6 @@ class Table(MutableMapping[K, V]):
             bucket = self._table.get(h)
             old: Entry[K, V] | None = None
             fresh: Any = entry
-            entry.hits = first
             entry.serial = serial = fresh_serial
             slot: tuple[int, ...] = (serial,)
             if bucket is not None:
@@ -309,6 +308,8 @@ class Table(MutableMapping[K, V]):
                         slot = ()
                     if bucket is not old:
                         fresh = tuple([entry if other is old else other for other in bucket])
+            if old is None:
+                entry.hits = self._welcome(h) if first is None else first
             try:
                 with self._lock:
                     table = self._table
@@ -352,6 +353,10 @@ class Table(MutableMapping[K, V]):
                 if 2 * len(self._slots) > 3 * len(self._entries) + 128:
                     self._tidy()
                 return entry, old
+
+    def _welcome(self, h: int) -> float:
+        """Return the hits that a new entry begins with, whose key has the hash `h`."""
+        return self._gain
 
     def _announce(self, entry: Entry[K, V], placed: bool) -> None:
         """Enter a linked entry in the heaps, unless it has taken over another's place there."""

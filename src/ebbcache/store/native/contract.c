@@ -306,7 +306,7 @@ core_evict_one(Core *s, PyObject *const *args, Py_ssize_t nargs)
     if (i == NIL)
         Py_RETURN_NONE;
     Row row;
-    detach(s, i, &row);
+    give_up(s, i, &row);
     return entry_new(s, &row);
 }
 

@@ -153,7 +153,7 @@ core_sizeof(Core *s, PyObject *Py_UNUSED(none))
                   (s->wide ? sizeof *s->wide : 0);
     size_t size = (size_t)Py_TYPE(s)->tp_basicsize + each * s->room +
                   (s->index ? ((size_t)s->mask + 1) * sizeof *s->index : 0) +
-                  (s->due.room + s->ranks.room) * sizeof(Item);
+                  (s->due.room + s->ranks.room) * sizeof(Item) + s->cells;
     return PyLong_FromSize_t(size);
 }
 

@@ -327,8 +327,10 @@ expire(Core *s, PyObject *now, Rows *into)
         }
     }
     Py_DECREF(now);
-    if (into->count > first)
+    if (into->count > first) {
         tighten(s);
+        past_tighten(s);
+    }
     return failed ? -1 : 0;
 }
 

@@ -67,7 +67,7 @@ put(Core *s, const Wanted *wanted, uint32_t *slot, Row *old)
     }
 
     /* From here on nothing fails and nothing calls out. */
-    double hits = wanted->hits == wanted->hits ? wanted->hits : s->gain;
+    double hits = wanted->hits;
     int stays = 0;
     if (found) {
         uint32_t before = i;
@@ -94,6 +94,8 @@ put(Core *s, const Wanted *wanted, uint32_t *slot, Row *old)
         }
     }
     else {
+        if (hits != hits)
+            hits = welcome(s, wanted->tag);
         i = take_slot(s);
         s->slots[i].tag = wanted->tag;
         enter_index(s, i);
@@ -286,13 +288,13 @@ insert_counted(Core *s, PyObject *key, Py_hash_t hash, PyObject *value, double t
             if (i == NIL)
                 break;
             if (one.key == NULL)
-                detach(s, i, &one);
+                give_up(s, i, &one);
             else if (rows_reserve(&rows, 1)) {
                 PyErr_Clear(); /* the next insert goes on */
                 break;
             }
             else
-                detach(s, i, &rows.rows[rows.count++]);
+                give_up(s, i, &rows.rows[rows.count++]);
             counts->evictions++;
         }
     }

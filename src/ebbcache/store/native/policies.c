@@ -211,7 +211,14 @@ least_dense(Core *s, uint32_t keep)
 {
     Candidate ranks[POOL + SAMPLE];
     uint32_t drawn[SAMPLE];
-    int pooled = s->pooled;
+    int pooled = 0;
+    /* Whoever left or was hit since is no candidate any more. */
+    for (int n = 0; n < s->pooled; n++) {
+        uint32_t i = s->pool[n].slot;
+        if (i < s->used && s->slots[i].key != NULL && s->slots[i].as.hits == s->pool[n].hits)
+            s->pool[pooled++] = s->pool[n];
+    }
+    s->pooled = pooled;
     double now = clock_now(s->st), mean = mean_cost(s);
     for (;;) {
         int few = s->live <= SAMPLE, count = 0;
@@ -272,8 +279,10 @@ waterline(Core *s, long long missing, long long leave, double now, Rows *into)
         below += bytes[levels];
     }
     start[levels] = wanted;
-    if (wanted == 0)
+    if (wanted == 0) {
+        past_tighten(s);
         return 0;
+    }
     uint32_t *slots = PyMem_Malloc(wanted * sizeof *slots);
     if (slots == NULL)
         return evict(s, -missing, leave, into); /* without the room for a waterline: one by one */
@@ -305,13 +314,14 @@ waterline(Core *s, long long missing, long long leave, double now, Rows *into)
             }
             if ((failed = rows_reserve(into, 1)))
                 break;
-            detach(s, i, &into->rows[into->count++]);
+            give_up(s, i, &into->rows[into->count++]);
             missing -= size;
         }
         PyMem_Free(ranks);
     }
     PyMem_Free(slots);
     tighten(s);
+    past_tighten(s);
     return failed ? -1 : 0;
 }
 
@@ -343,9 +353,10 @@ evict(Core *s, long long nbytes, long long leave, Rows *into)
             break;
         }
         freed += size_at(s, i);
-        detach(s, i, &into->rows[into->count++]);
+        give_up(s, i, &into->rows[into->count++]);
     }
     tighten(s);
+    past_tighten(s);
     return 0;
 }
 

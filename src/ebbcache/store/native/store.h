@@ -1,7 +1,7 @@
 /* What the files of the native store share: the shape of a store, and who offers what.
  *
  * Each file is one idea and opens by telling it: table.c (slab and index), entry.c (what callers see of an
- * entry), expiry.c (deadlines), policies.c (who goes first), weigh.c (clock and bytes), lookup.c (hits, misses,
+ * entry), expiry.c (deadlines), policies.c (who goes first), past.c (what was given up), weigh.c (clock and bytes), lookup.c (hits, misses,
  * removals), insert.c (linking), contract.c (the store's methods), core.c (the type that caches derive from),
  * numbers.c (counters), memo.c (the decorators' callable; calls.h: what it looks up; instance.c: who a method was
  * called on), module.c (the module and its state).
@@ -113,7 +113,7 @@ typedef struct {
 #define SAMPLE 32
 #define FRESH 16
 #define TALLY_SAMPLE 1024
-#define SATURATION 32.0
+#define SATURATION 64.0
 #define YOUNGEST 1e-6
 #define UNTIMED 1e-3
 #define HALF_LIFE 10
@@ -175,6 +175,9 @@ typedef struct {
     int collected;     /* some key or value may be part of a cycle */
     Candidate pool[POOL];
     int pooled;
+    uint8_t *past;     /* DENSITY: what was given up; NULL until something was */
+    uint32_t cells;
+    long long fades;   /* evictions until its hits are halved */
 
     PyObject *timer;
     PyObject *listener;
@@ -313,6 +316,13 @@ int tally(Core *, double now, PyObject *into);
 int ranked(Core *, Py_ssize_t n, int hottest, Rows *into);
 void pool_forget(Core *);
 uint32_t sample(Core *, uint32_t n, uint32_t *into);
+
+/* -------------------------------------------------------------------------------------------- past.c */
+
+void give_up(Core *, uint32_t slot, Row *into);
+double welcome(Core *, uint32_t tag);
+void past_tighten(Core *);
+void past_free(Core *);
 
 /* ------------------------------------------------------------------------------------------- entry.c */
 

@@ -200,7 +200,8 @@ set_room(Core *s, uint32_t room)
 int
 reserve(Core *s)
 {
-    if (s->policy != LRU && s->used == s->room && is_sparse(s))
+    /* Where it would be sparse with one entry more, as the pure store sees it: both move at the same time. */
+    if (s->policy != LRU && s->used == s->room && 2 * ((uint64_t)s->used + 1) > 3 * ((uint64_t)s->live + 1) + 128)
         compact(s);
     if ((s->policy != LRU || s->vacant == NIL) && s->used == s->room) {
         uint64_t room = s->room < 8 ? 8 : (uint64_t)s->room + (s->room < 512 ? s->room / 2 : s->room / (s->room < 8192 ? 8 : 16));
@@ -605,6 +606,7 @@ table_drain(Core *s, Core *into)
     s->collected = 0;
     heap_free(&s->due);
     heap_free(&s->ranks);
+    past_free(s);
     pool_forget(s);
     s->version++;
 }
