@@ -245,10 +245,7 @@ core_expire(Core *s, PyObject *const *args, Py_ssize_t nargs)
     if (counted(nargs, 0, 1, "_expire"))
         return NULL;
     if (expire(s, nargs == 0 || args[0] == Py_None ? NULL : args[0], &rows)) {
-        PyObject *type, *value, *traceback;
-        PyErr_Fetch(&type, &value, &traceback);
         rows_clear(&rows);
-        PyErr_Restore(type, value, traceback);
         return NULL;
     }
     return entries_new(s, &rows);

@@ -615,6 +615,8 @@ table_drain(Core *s, Core *into)
 void
 table_free(Core *s)
 {
+    PyObject *type, *value, *traceback; /* destructors must not meet an exception on its way */
+    PyErr_Fetch(&type, &value, &traceback);
     for (uint32_t i = 0; i < s->used; i++)
         if (s->slots[i].key != NULL) {
             Py_DECREF(s->slots[i].key);
@@ -632,6 +634,7 @@ table_free(Core *s)
     PyMem_Free(s->index);
     s->slots = NULL;
     s->used = 0;
+    PyErr_Restore(type, value, traceback);
 }
 
 /* Walk all invariants; raise AssertionError for the first that does not hold. */
