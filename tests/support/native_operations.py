@@ -22,7 +22,7 @@ if CACHES is not None:
 class Awkward:
     """A key whose `==` is Python code and raises if it is told to.
 
-    It has slots because CPython may need memory to drop an instance's dict, and complains where there is none.
+    It has slots because CPython may need memory to drop an instance's dict, and complains without.
     """
 
     __slots__ = ("name",)
