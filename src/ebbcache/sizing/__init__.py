@@ -42,7 +42,7 @@ IMPLEMENTATION = "python" if _native is None else "native"
 """Who walks: ``"native"``, the C extension, or ``"python"``, with the same answers within the budget."""
 
 _IN_PYTHON = 4_000
-BUDGET = _IN_PYTHON if _native is None else 40_000
+BUDGET = _IN_PYTHON if _native is None else 25_000
 """How many objects `sizeof` looks at one by one unless told otherwise: what takes a millisecond or two."""
 
 _LEAST = 1000  # objects; the least that a walk may look at, however cheap the value was to make
