@@ -114,6 +114,7 @@ class TestFate:
         story.add("checks", 9.0, wrong=["bytes do not add up"])
         assert story.end().wrong == ["bytes do not add up"]
         assert Story(scenario=10).end().wrong == ["the invariants were not checked"]
+        assert Story(scenario=10, front="unbounded").end(code=-9, kills=1).wrong == []
 
     def test_a_time_line_without_an_end_is_refused(self) -> None:
         with pytest.raises(ValueError, match="exit"):
