@@ -21,7 +21,7 @@ from typing import Any
 from benchmarks.section import Options
 from ebbcache.store import IMPLEMENTATION
 
-SECTIONS = {"traces": "hits", "arbitration": "arbitration"}
+SECTIONS = {"traces": "hits", "arbitration": "arbitration", "self-sizing": "selfsizing"}
 
 
 def main() -> None:
