@@ -189,7 +189,7 @@ def _run(
 ) -> None:
     """Ask in rounds until `target` is met or nobody gives any more; note everyone's part in `by`."""
     end = None if hard or seconds is None else clock.now + seconds
-    playing = list(enumerate(shrinkers))
+    playing: list[tuple[int, Shrinker]] = list(enumerate(shrinkers))
     freed = 0
     for _ in range(ROUNDS):
         if target is not None and freed >= target:

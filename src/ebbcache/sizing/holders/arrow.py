@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from ebbcache.sizing.chunks import malloc_chunk
 from ebbcache.sizing.holders import Rule
-from ebbcache.sizing.layout import Expanded, Part, class_of, fixed
+from ebbcache.sizing.layout import Expand, Expanded, Part, class_of, fixed
 
 _ARRAY: Final = 336  # ArrayData, Array, the vectors in them, and their control blocks
 _BUFFER: Final = 144
@@ -40,7 +40,13 @@ def _expanded(obj: Any, own: int, arrays: Iterable[Any] = (), buffers: Iterable[
 
 
 def _rule(read: Callable[[Any], Expanded]) -> Rule:
-    return Rule(lambda cls: lambda obj, cap: read(obj))
+    def whatever_the_cap(obj: Any, cap: float) -> Expanded:
+        return read(obj)
+
+    def of_any_class(cls: type) -> Expand:
+        return whatever_the_cap
+
+    return Rule(of_any_class)
 
 
 def _columns(table: Any) -> Expanded:
