@@ -55,5 +55,10 @@ def test_the_overhead_is_what_entries_take(kind: Any, ttl: float | None) -> None
 
 def test_an_empty_cache_weighs_what_it_takes(kind: Any) -> None:
     for register in (True, False):
-        taken = _allocated(lambda register=register: [kind(register=register) for _ in range(400)]) / 400
+        # The least of some tries: now and then the registry of all caches grows, or a thread allocates.
+        tries = [
+            _allocated(lambda register=register: [kind(register=register) for _ in range(200)])
+            for _ in range(3)
+        ]
+        taken = min(tries) / 200
         assert taken == pytest.approx(sizeof(kind(register=register)), rel=0.15)
