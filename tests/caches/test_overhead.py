@@ -34,7 +34,7 @@ def _allocated(make: Callable[[], object]) -> int:
 def test_the_overhead_is_what_entries_take(kind: Any, ttl: float | None) -> None:
     per_entry = []
     stated = 0.0
-    for population in (4000, 4800, 5700, 6800):  # tables grow by doubling: look over a whole round
+    for population in (2000, 2400, 2850, 3400):  # tables grow by doubling: look over a whole round
         keys = [f"key {n}" for n in range(population)]
         sizes = itertools.count(1000)  # every size an int of its own, as measured ones are
 
@@ -44,7 +44,8 @@ def test_the_overhead_is_what_entries_take(kind: Any, ttl: float | None) -> None
                 cache.set(key, None, ttl=ttl)
             return cache
 
-        per_entry.append(_allocated(make) / population)
+        # The lesser of two: other threads allocate, too.
+        per_entry.append(min(_allocated(make), _allocated(make)) / population)
         cache = kind()
         cache.set("k", None, ttl=ttl)
         stated = cache.nbytes - sizeof("k") - sizeof(None)

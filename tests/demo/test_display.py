@@ -58,6 +58,7 @@ def test_a_terminal_gives_the_panel(recorder: Recorder, monkeypatch: pytest.Monk
     terminal = Terminal()
     monkeypatch.setattr(sys, "stdout", terminal)
     monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("TERM", "xterm")  # whatever this runs on
     lines: list[str] = []
     with live.view(True, 30.0, 80 * MIB, lines.append) as show:
         for sample in recorder.samples[::10]:

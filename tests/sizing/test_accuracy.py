@@ -36,6 +36,7 @@ FAMILIES = {
 
 HIDDEN = {
     "email with attachment": "each header has a class of its own, and classes never count",
+    "StringIO": "how large the pieces were that it was written in shows nowhere",
     "arrow Table slice of shared": "no buffer of Arrow tells how many hold it",
     "tensor graph": "what autograd saved shows nowhere",
     "lxml all elements": "the Python walk takes its own references to the document for others",

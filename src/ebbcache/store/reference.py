@@ -201,5 +201,5 @@ class Store(Table[K, V]):
             if entry.deadline is not None:
                 when = moment(entry.deadline)
                 assert amid or (self._unordered if when is None else (when, entry.serial) in numbers)
-        items = self._due.items
+        items = list(self._due.items)  # another thread may look for what is due
         assert all(items[(i - 1) // 2] <= items[i] for i in range(1, len(items))), "heap order"
