@@ -118,7 +118,8 @@ def by_scenario(all_runs: list[Run]) -> str:
         figures = [len(here), sum(bool(run["kills"]) for run in here), sum(run["failed"] for run in here)]
         died = sum(bool(run["kills"]) for run in controls)
         fate = f"killed in {died} of {len(controls)}" if controls else "-"
-        lines.append(f"| {number} | {' | '.join(map(str, figures))} | {fate} |")
+        leaks = " (of its leak)" if any(v.dies for v in VARIANTS if v.scenario == number) else ""
+        lines.append(f"| {number} | {figures[0]} | {figures[1]}{leaks} | {figures[2]} | {fate} |")
         if number in (1, 2, 4, 5, 6, 7):
             total = [a + b for a, b in zip(total, figures, strict=True)]
     lines.append(f"| 1, 2, 4, 5, 6, 7 | {' | '.join(map(str, total))} | |")
