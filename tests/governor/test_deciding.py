@@ -422,6 +422,23 @@ def test_what_malloc_holds_is_returned_before_anything_more_is_evicted() -> None
         assert played.governor.cap * 0.7 < cache.nbytes < full
 
 
+def test_what_malloc_keeps_of_a_burst_is_returned_when_caches_want_it() -> None:
+    with testing.machine(LIMIT, 40 * MIB) as played:
+        heap = PlayedHeap(played)
+        played.governor.heap = Heap(heap, lambda: played.time)
+        cache = ebbcache.LRUCache[int, None](sizeof=entry_bytes)
+        played._kept = 60 * MIB  # the program freed as much, and malloc did not return it
+        played.advance(1.0)
+        assert heap.trims == 0  # nobody wants it
+        fill(cache, 10_000)
+        crowded = cache.nbytes
+        played.advance(1.0)
+        assert heap.trims > 0
+        played.advance(60.0)  # the peak of others is forgotten
+        fill(cache, 10_000)
+        assert cache.nbytes > crowded + 30 * MIB
+
+
 def test_inserts_while_a_shrinker_hangs_are_kept_within_bounds(played: Machine) -> None:
     entered, release = threading.Event(), threading.Event()
 

@@ -36,13 +36,15 @@ def view(
         yield _lines(say)
         return
     try:
+        from rich.console import Console
         from rich.live import Live
     except ModuleNotFoundError:
         say(MISSING_RICH)
         yield _lines(say)
         return
     panel = _Panel(seconds, fixed_bytes)
-    with Live(auto_refresh=False, transient=True) as screen:
+    # A console of its own: rich's global one may have been made when standard output was no terminal.
+    with Live(console=Console(), auto_refresh=False, transient=True) as screen:
 
         def show(sample: Sample) -> None:
             screen.update(panel.drawn(sample), refresh=True)

@@ -105,11 +105,12 @@ class Account:
     def going_on(self) -> int:
         """What others are about to grow by, as they do just now, and what has to be freed ahead for it.
 
-        Less where evicting gives little back, and no more than they take until somebody looks where it
-        gives memory back at once.
+        Less where evicting gives little back, and no more than they take until somebody looks again and,
+        where memory comes back when trimmed, has it trimmed.
         """
         at_once = min(self._at_once or 0.0, self.return_rate)
         late = self._momentum * max(0.0, min(1.0, 2.0 * self.return_rate) - at_once)
+        late = min(late, BURST_RATE * (REACTION + LONGEST_TRIM))
         return int(late + min(self._momentum * at_once, self._quick))
 
     @property

@@ -117,6 +117,7 @@ class Governor:
         self._looked_at = float("-inf")
         self._futile = 0
         self._wonders = False
+        self._grown = 0
         self._mates: list[Share] = []
         self._held = self._own = 0
         self._inherited: int | None = 0
@@ -184,6 +185,9 @@ class Governor:
         if watching and self._wonders:
             self._find_out()
         plan = self._plan()
+        if watching and plan.level == "calm" and self._crowded():
+            self._trim()
+            plan = self._plan()
         if plan.target > 0 and not plan.growth and self._trim_instead(plan, watching):
             self._planner.lowest = before  # the fall that this plan answers is still to be made good
             plan = self._plan()
@@ -365,6 +369,13 @@ class Governor:
     def _bursting(self) -> bool:
         """Whether others grow so fast that usage says little of what was freed, and there is a hurry."""
         return self.account.going_on > self.marks.min
+
+    def _crowded(self) -> bool:
+        """Whether caches make room among themselves while malloc holds much that nobody uses."""
+        if self.passes["growth"] == self._grown or not self.heap.may_trim("calm"):
+            return False
+        self._grown = self.passes["growth"]
+        return self.heap.idle() >= max(self.marks.high, MIB)
 
     def _find_out(self) -> None:
         """Trim to see what comes back, on behalf of an insert that had no time to."""
