@@ -47,6 +47,7 @@ def test_it_survives_and_keeps_caching(place) -> None:
     found = result(ran.output)
     assert found["failed"] == 0, found["errors"]
     assert found["hits"] > 0
+    assert found["cached_max_low"] >= 100 * MIB
     # The first burst may come before a slow machine has filled the cache, the last may not be over.
     bursts = [burst for burst in found["bursts"][1:] if "after" in burst]
     assert len(bursts) >= 2

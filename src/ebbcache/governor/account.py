@@ -24,11 +24,11 @@ HOLD = 5.0  # s: a peak or floor of others counts in full for so long,
 HALF_LIFE = 10.0  # s: then its distance from the present decays
 BURST_SECONDS = 0.5  # s: growth within about this long is one burst
 BURST_HALF_LIFE = 120.0  # s: a burst is expected to come again for minutes,
-MOMENTUM_HALF_LIFE = 2.0  # s: and to go on for a moment
+MOMENTUM_HALF_LIFE = 0.5  # s: and to go on for a moment
 BURST_RATE = 1 << 30  # bytes/s: how fast others may grow,
 REACTION = 0.02  # s: how soon that is seen and answered,
 LONGEST_TRIM = 0.02  # s: and what a trim adds to that; one that took longer waited for a processor
-UNKNOWN_BURST = 0.2, 0.1  # of what others leave: kept for a burst never seen; more for a young program
+UNKNOWN_BURST = 0.2, 0.15  # of what others leave: kept for a burst never seen; more for a young program
 UNKNOWN_MOST = 2 << 30  # bytes: bursts grow with programs, not with machines
 YOUNG = 600.0  # s: in which that more halves
 RETAINED_HALF_LIFE = 60.0  # s: how fast an estimate nobody can check is given up
@@ -115,7 +115,7 @@ class Account:
 
     @property
     def momentum(self) -> int:
-        """What others grew by in the last half second or so; it halves every two seconds."""
+        """What others grew by in the last half second or so; it halves every half second."""
         return int(self._momentum)
 
     @property
@@ -147,7 +147,7 @@ class Account:
     def unknown(self, limit: int) -> int:
         """How much others, under `limit`, may first grow by that nobody knows yet: a convention.
 
-        30 % of what they leave, falling to 20 % with the age of the program, at most 2 GiB. A larger first
+        35 % of what they leave, falling to 20 % with the age of the program, at most 2 GiB. A larger first
         burst may not be survived where freed memory does not go back to the kernel.
         """
         always, young = UNKNOWN_BURST
