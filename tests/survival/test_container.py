@@ -47,13 +47,12 @@ def test_it_survives_and_keeps_caching(place) -> None:
     found = result(ran.output)
     assert found["failed"] == 0, found["errors"]
     assert found["hits"] > 0
-    assert found["cached_max_low"] >= 100 * MIB
     # The first burst may come before a slow machine has filled the cache, the last may not be over.
     bursts = [burst for burst in found["bursts"][1:] if "after" in burst]
     assert len(bursts) >= 2
-    # How much there is by then depends on how fast the machine is.
-    assert bursts[-1]["before"] >= 50 * MIB, bursts
     for burst in bursts:
+        assert burst["before"] >= 100 * MIB, bursts
+        assert burst["after"] >= 100 * MIB, bursts
         # What the burst took comes back, if perhaps not to the last byte.
         assert burst["after"] >= min(burst["during"], 0.8 * burst["before"]), bursts
 
