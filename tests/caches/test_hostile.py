@@ -14,6 +14,9 @@ import pytest
 from ebbcache.caches import Cause
 from ebbcache.engine import reclaim
 
+# What has expired would else be swept by the governor's thread, in the middle of a check as well.
+pytestmark = pytest.mark.usefixtures("no_sweeps")
+
 
 class BadError(Exception):
     pass
@@ -80,7 +83,6 @@ class Meddler:
         self.meddle()
 
 
-@pytest.mark.usefixtures("no_sweeps")
 class TestReentrancy:
     @pytest.mark.parametrize("seed", range(6))
     def test_keys_and_values_that_meddle(self, kind: Any, seed: int) -> None:
@@ -386,7 +388,7 @@ class TestSignals:
         assert cache.shrink(1000) == 50
 
 
-def test_a_timer_that_meddles(caches: Any, no_sweeps: None) -> None:
+def test_a_timer_that_meddles(caches: Any) -> None:
     chance = random.Random(2)
     now, depth = 0.0, 0
 
