@@ -82,7 +82,8 @@ def _governor(governor: GovernorStatus) -> Iterator[str]:
         f"{format_bytes(governor.allowance)} more before the next look"
     )
     if governor.neighbours:
-        yield f"  neighbours   {governor.neighbours} more processes with caches, counted among the above"
+        processes = "process" if governor.neighbours == 1 else "processes"
+        yield f"  neighbours   {governor.neighbours} more {processes} with caches, counted among the above"
     yield (
         f"  others       {format_bytes(governor.others)} now, {format_bytes(governor.peak)} at their "
         f"recent peak; {format_bytes(governor.retained)} retained by the allocator"

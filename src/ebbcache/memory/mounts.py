@@ -127,7 +127,7 @@ def locate(path: str | None, mounts: list[Mount], prefix: str) -> Place | None:
         wanted = below
         while below and not os.path.isdir(base + below):
             below = below.rpartition("/")[0]
-        note = f"{wanted} is not under {mount.point}: took {below or 'its root'}"
+        note = f"{wanted or '/'} is not under {mount.point}: took {below or 'its root'}"
     levels: list[tuple[str, str]] = []
     root = mount.root.rstrip("/") if note is None or below else ""
     while True:
