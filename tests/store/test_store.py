@@ -54,6 +54,16 @@ class TestCommits:
         assert store["a"] == 1
         store._check()
 
+    def test_finding_that_it_is_there_is_no_time_to_age(self, stores: Any) -> None:
+        store = stores.LFUStore()
+        put(store, "a", 1)
+        for _ in range(10):
+            store.get("a")
+        gain = store._gain
+        for _ in range(3):
+            put(store, "a", 2, absent=True)
+        assert store._gain == gain
+
     @pytest.mark.parametrize("names", [("-1", "-2"), ("x", "y", "z")])
     def test_keys_of_one_hash_live_side_by_side(self, make: Make, names: tuple[str, ...], key: Any) -> None:
         store = make()

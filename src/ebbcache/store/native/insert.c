@@ -60,8 +60,6 @@ put(Core *s, const Wanted *wanted, uint32_t *slot, Row *old)
             return -1;
     } while (!is_ready(s, wanted));
     if (found && wanted->absent) {
-        if (s->policy == LFU)
-            age(s);
         *slot = i;
         return 0;
     }
