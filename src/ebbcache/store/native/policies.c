@@ -196,14 +196,17 @@ by_density(const void *left, const void *right)
     return a->hits < b->hits ? -1 : a->hits > b->hits;
 }
 
-/* Put one more among `count` ranks that are in order. */
-static inline void
-rank_in(Candidate *ranks, int count, Candidate one)
+/* Put one more among `count` ranks that are in order, of which the first `most` matter; return how many there are. */
+static inline int
+rank_in(Candidate *ranks, int count, int most, Candidate one)
 {
-    int at = count;
+    int at = count < most ? count++ : most;
+    if (at == most && by_density(&one, &ranks[--at]) > 0)
+        return count;
     for (; at > 0 && by_density(&one, &ranks[at - 1]) < 0; at--)
         ranks[at] = ranks[at - 1];
     ranks[at] = one;
+    return count;
 }
 
 static uint32_t
@@ -221,17 +224,20 @@ least_dense(Core *s, uint32_t keep)
     s->pooled = pooled;
     double now = clock_now(s->st), mean = mean_cost(s);
     for (;;) {
-        int few = s->live <= SAMPLE, count = 0;
+        int few = s->live <= SAMPLE, count = 0, most = 1 + POOL; /* the victim, and the pool after it */
         uint32_t n = sample(s, pooled && !few ? FRESH : SAMPLE, drawn);
         for (uint32_t k = 0; k < n; k++)
             PREFETCH(&s->slots[drawn[k]]);
         if (!few)
-            for (; count < pooled; count++)
-                rank_in(ranks, count, s->pool[count]); /* in order but for those that were forgotten */
+            for (int k = 0; k < pooled; k++) {
+                most += s->pool[k].slot == keep;
+                count = rank_in(ranks, count, most, s->pool[k]); /* in order but for those that were forgotten */
+            }
         for (uint32_t k = 0; k < n; k++) {
             uint32_t i = drawn[k];
             Candidate one = {density_at(s, i, now, mean), s->slots[i].as.hits, i};
-            rank_in(ranks, count++, one);
+            most += i == keep;
+            count = rank_in(ranks, count, most, one);
         }
         for (int at = 0; at < count; at++) {
             uint32_t i = ranks[at].slot;
