@@ -152,10 +152,12 @@ pool_forget(Core *s)
         s->pool[n].slot = NIL;
 }
 
-static uint64_t
+/* Park and Miller's generator; its modulus is one less than a power of 2, so that folding stands for the division. */
+static uint32_t
 draw(Core *s)
 {
-    return s->seed = s->seed * 48271 % 0x7FFFFFFF; /* Park and Miller's generator */
+    uint64_t product = s->seed * 48271, folded = (product & 0x7FFFFFFF) + (product >> 31);
+    return (uint32_t)(s->seed = folded >= 0x7FFFFFFF ? folded - 0x7FFFFFFF : folded);
 }
 
 /* Draw up to n filled slots; all of them where there are no more. Evenly spaced ones, from a random place and at a
@@ -165,15 +167,15 @@ sample(Core *s, uint32_t n, uint32_t *into)
 {
     uint32_t count = 0;
     for (int turn = 0; turn < 16 && count < n; turn++) {
-        uint64_t size = s->used, missing = n - count;
+        uint32_t size = s->used, missing = n - count;
         if (size <= n || s->live <= n)
             break;
-        uint64_t at = draw(s) % size, step = 1 + draw(s) % (size / missing);
+        uint32_t at = draw(s) % size, step = 1 + draw(s) % (size / missing); /* their sum fits: MOST_SLOTS */
         for (; missing > 0; missing--, at += step) {
             if (at >= size)
                 at -= size;
             if (s->slots[at].key != NULL)
-                into[count++] = (uint32_t)at;
+                into[count++] = at;
         }
     }
     if (count == 0 || s->used <= n || s->live <= n) {
