@@ -118,14 +118,16 @@ def reclaim(
     most: int | None = None,
     wait: float = 0.005,
     tallied_only: bool = False,
+    at_once: bool = False,
 ) -> Reclaimed:
     """Have the registered shrinkers free `target` bytes (None: all they can) and say who freed what.
 
     Soft passes skip shrinkers that were slow lately, and ask nobody any more once `seconds` have gone by;
     caches, which free any amount, are asked for no more at a time than they do in a slice of `SLICE`
-    seconds. Hard passes ask everyone, however long it takes. No answer counts for more than `most` bytes
-    (default: the machine's memory) or than the size stated just before the call. With `tallied_only` only
-    those that keep a tally are asked: caches make room among themselves, with memory not yet short.
+    seconds, unless all of it is needed `at_once`. Hard passes ask everyone, however long it takes. No
+    answer counts for more than `most` bytes (default: the machine's memory) or than the size stated just
+    before the call. With `tallied_only` only those that keep a tally are asked: caches make room among
+    themselves, with memory not yet short.
 
     If another thread's pass is under way this waits for its end, at most `wait` seconds, and then returns
     a result with `busy` set either way: what was needed before may not be needed any more. Called from
@@ -148,7 +150,8 @@ def reclaim(
                 _state.running = mine
         if running is None:
             playing = [s for s in registered() if s.tallies or not tallied_only]
-            _run(playing, target, mine.hard, by, seconds, _machine() if most is None else most)
+            most = _machine() if most is None else most
+            _run(playing, target, mine.hard, by, seconds, most, at_once or mine.hard)
         elif running.thread != mine.thread and running.over.acquire(timeout=max(wait, 0.0)):
             running.over.release()
     finally:
@@ -186,6 +189,7 @@ def _run(
     by: dict[int, Gave],
     seconds: float | None,
     most: int,
+    at_once: bool,
 ) -> None:
     """Ask in rounds until `target` is met or nobody gives any more; note everyone's part in `by`."""
     end = None if hard or seconds is None else clock.now + seconds
@@ -215,7 +219,7 @@ def _run(
             while True:
                 # Not in one go, as long as there is time: other threads want to run in between.
                 left = SLICE if end is None else min(SLICE, end - clock.now)
-                piece = share if hard else min(share, shrinker.within(left))
+                piece = share if at_once else min(share, shrinker.within(left))
                 gave = shrinker.ask(piece, hard, most)
                 freed += gave.freed
                 share -= gave.freed

@@ -28,7 +28,7 @@ class NoMalloc:
         """Return 0: nothing could be trimmed."""
         return 0
 
-    def trim(self) -> None:
+    def trim(self, at_once: bool = False) -> None:
         """Do nothing: the test program's real heap is none of a played machine's business."""
 
 

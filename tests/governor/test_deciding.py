@@ -366,7 +366,7 @@ def test_a_trim_that_brings_nothing_does_not_take_the_place_of_eviction() -> Non
         fill(cache, 10_000)
         ebbcache.reclaim(cache.nbytes // 2)
         heap = PlayedHeap(played)
-        heap.trim = lambda: None  # type: ignore[method-assign]
+        heap.trim = lambda at_once: None  # type: ignore[method-assign]
         played.governor.heap = Heap(heap, lambda: played.time)
         before = cache.nbytes
         played.others += played.headroom - 4 * MIB
@@ -401,7 +401,7 @@ class PlayedHeap:
     def free_bytes(self) -> int:
         return int(self.played._kept)
 
-    def trim(self) -> None:
+    def trim(self, at_once: bool = False) -> None:
         self.trims += 1
         self.played._kept = 0.0
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from ebbcache.memory import Memory, SourceState, Survey, WakeupState
+from ebbcache.memory import Memory, SourceState, Survey, WakeupState, files
 
 RECORDED = Path(__file__).parent / "recorded"
 MIB = 1 << 20
@@ -200,6 +200,7 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
         return real_write(fd, data)
 
     monkeypatch.setattr(os, "open", fake_open)
+    monkeypatch.setattr(files, "_pread", None)  # which a test cannot stand in for
     monkeypatch.setattr(os, "pread", fake_pread)
     monkeypatch.setattr(os, "write", fake_write)
     return kernel

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from ebbcache.memory import Memory, Reading
+from ebbcache.memory import Memory, Reading, files
 
 MIB = 1 << 20
 V2 = "30 1 0:29 / /cg rw - cgroup2 cgroup2 rw"
@@ -242,6 +242,7 @@ def test_memory_that_runs_out_while_reading_raises_nothing(
     def no_memory(*_: Any) -> bytes:
         raise MemoryError
 
+    monkeypatch.setattr(files, "_pread", None)
     monkeypatch.setattr(os, "pread", no_memory)
     small.now += 6
     assert memory.read() is None

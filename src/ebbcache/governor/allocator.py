@@ -8,8 +8,9 @@ memory there is. Other C libraries have neither: then nothing is ever worth trim
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from time import thread_time
 
+LONG = 0.002  # s
 _FIELDS = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost"
 
 
@@ -17,28 +18,50 @@ class _Mallinfo2(ctypes.Structure):
     _fields_ = [(name, ctypes.c_size_t) for name in _FIELDS.split()]
 
 
-def _load() -> tuple[Callable[[], _Mallinfo2], Callable[[int], int]] | None:
+class _Glibc:
+    """The two functions, called `keeping` the interpreter lock or not.
+
+    Beside busy threads a call that gives the lock up gets it back 5 to 20 ms later.
+    """
+
+    def __init__(self, keeping: bool) -> None:
+        library = ctypes.PyDLL(None) if keeping else ctypes.CDLL(None)
+        self.mallinfo2, self.malloc_trim = library.mallinfo2, library.malloc_trim
+        self.mallinfo2.restype = _Mallinfo2
+        self.mallinfo2.argtypes = []
+        self.malloc_trim.argtypes = [ctypes.c_size_t]
+        self.malloc_trim.restype = ctypes.c_int
+
+
+def _load() -> tuple[_Glibc, _Glibc] | None:
     try:
-        libc = ctypes.CDLL(None)
-        info, trim = libc.mallinfo2, libc.malloc_trim
+        return _Glibc(keeping=False), _Glibc(keeping=True)
     except (OSError, AttributeError, TypeError):  # not glibc >= 2.33, or no dlopen(NULL)
         return None
-    info.restype = _Mallinfo2
-    info.argtypes = []
-    trim.argtypes = [ctypes.c_size_t]
-    trim.restype = ctypes.c_int
-    return info, trim
 
 
 _LIBC = _load()
+_asking = 0.0  # s of processor time that the last question took
 
 
 def free_bytes() -> int:
-    """Return the bytes that malloc holds free in its heaps; 0 where it cannot tell."""
-    return int(_LIBC[0]().fordblks) if _LIBC else 0
+    """Return the bytes that malloc holds free in its heaps; 0 where it cannot tell.
+
+    Takes about 20 ns for each free block; others who want to run wait for it only if that is not long.
+    """
+    global _asking
+    if _LIBC is None:
+        return 0
+    began = thread_time()
+    found = int(_LIBC[_asking < LONG].mallinfo2().fordblks)
+    _asking = thread_time() - began
+    return found
 
 
-def trim() -> None:
-    """Return whole free pages of malloc's heaps to the kernel; other threads may run meanwhile."""
-    if _LIBC:
-        _LIBC[1](0)
+def trim(at_once: bool = False) -> None:
+    """Return whole free pages of malloc's heaps to the kernel; other threads may run meanwhile.
+
+    Not so if it is to be done `at_once`: then nobody who needs the interpreter takes memory meanwhile.
+    """
+    if _LIBC is not None:
+        _LIBC[at_once].malloc_trim(0)

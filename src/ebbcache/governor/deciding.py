@@ -21,7 +21,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from ebbcache import engine
 from ebbcache.clock import clock
@@ -117,6 +117,7 @@ class Governor:
         self._looked_at = float("-inf")
         self._futile = 0
         self._wonders = False
+        self._news: list[tuple[Any, ...]] = []
         self._grown = 0
         self._mates: list[Share] = []
         self._held = self._own = 0
@@ -171,6 +172,9 @@ class Governor:
             return self._act(watching=inserting is None)
         finally:
             self._inserting = 0
+            # Only now: a handler writes to some file, and memory may have been a matter of milliseconds.
+            while self._news:
+                log.log(*self._news.pop(0))
 
     def _act(self, watching: bool) -> bool:
         self.looks += 1
@@ -322,6 +326,7 @@ class Governor:
             plan.level == "hard",
             why="growth" if plan.growth else "pressure",
             seconds=self._budget(watching),
+            at_once=self._bursting,
             most=usage,
             tallied_only=tallied_only,
         )
@@ -406,7 +411,7 @@ class Governor:
         return True
 
     def _trim(self) -> None:
-        self.heap.trim()
+        self.heap.trim(at_once=self._bursting or self.state in ("hard", "exhausted"))
         self._read(trimmed=True)
 
     def _last_resort(self, plan: Plan) -> Plan:
@@ -429,7 +434,7 @@ class Governor:
         reading = self.reading
         if reading is None:
             return
-        log.log(
+        line = (
             logging.WARNING if state == "exhausted" else logging.INFO,
             "memory pressure: %s (was %s): headroom %s of %s (%s), caches %s, others %s%s",
             state,
@@ -441,6 +446,7 @@ class Governor:
             format_bytes(self.account.others),
             "; nothing more can be freed, new values are not kept" if state == "exhausted" else "",
         )
+        self._news.append(line)
 
     # -- for users -------------------------------------------------------------------------------------
 

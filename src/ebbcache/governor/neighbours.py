@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable
 
 from ebbcache.governor.shares import Share
-from ebbcache.memory.files import Kept
+from ebbcache.memory.files import Kept, version
 
 log = logging.getLogger("ebbcache.governor")
 
@@ -51,7 +51,7 @@ class Neighbours:
         self._said: Share | None = None
         self._others: dict[str, Kept] = {}
         self._search_at = float("-inf")
-        self._changed_at = 0
+        self._version: object = None
 
     def join(self, ceiling: str | None) -> None:
         """Be one of those under `ceiling`, and no longer of those under another; None: be alone."""
@@ -105,7 +105,7 @@ class Neighbours:
         record = _RECORD.pack(_VERSION, *(min(max(0, number), _SANE) for number in numbers))
         try:
             if self._mine.same():
-                os.pwrite(self._mine.fd, record, 0)
+                self._mine.write(record)
                 self._said = mine
             else:  # a program that becomes a daemon closes every descriptor there is
                 self._withdraw()
@@ -132,11 +132,11 @@ class Neighbours:
     def _changed(self) -> bool:
         """Whether somebody came or left: a newcomer counts from its first moment on."""
         try:
-            changed_at = os.stat(f"{self._place}").st_mtime_ns
+            now = version(f"{self._place}")
         except OSError:
             return True
-        before, self._changed_at = self._changed_at, changed_at
-        return before != changed_at
+        before, self._version = self._version, now
+        return before != now
 
     def _search(self) -> None:
         assert self._place is not None

@@ -17,6 +17,7 @@ from ebbcache.governor.trimming import Level
 from ebbcache.memory import Reading
 
 SMALLEST_GRANT = 64 << 10  # bytes: under this a look would cost more than it guards
+WHOLE = 1 << 62  # bytes: any target goes in a slice
 STEP = 0.1  # s: between two tries under hard pressure that stands still
 ROUND = 0.02  # s: after which neighbours that were to free something should have
 
@@ -59,7 +60,7 @@ class Planner:
 
     def __init__(self) -> None:
         self.lowest: int | None = None  # headroom under hard pressure, as long as that lasts
-        self._slice = 1 << 62
+        self._slice = WHOLE
         self._urgency = 1.0
         self._urged_at, self._urged_headroom = float("-inf"), 0
         self._stepped_at, self._step = float("-inf"), 0.0
@@ -122,7 +123,10 @@ class Planner:
 
     def went_in_a_slice(self, freed: int, target: int) -> None:
         """Learn how much an insert frees in the time it may take: all of the target, or only so much."""
-        self._slice = freed if freed < target else 2 * self._slice
+        if freed < target:
+            self._slice = max(freed, SMALLEST_GRANT)  # from nothing it could never double
+        else:
+            self._slice = min(2 * self._slice, WHOLE)
 
     def _part(self, view: View, headroom: int) -> float:
         """Return this process's part of a shortage, twice as much after each round that did not help.

@@ -24,8 +24,8 @@ class Malloc(Protocol):
         """Return the bytes that malloc holds free."""
         ...
 
-    def trim(self) -> None:
-        """Have malloc return what it can."""
+    def trim(self, at_once: bool = False) -> None:
+        """Have malloc return what it can; with `at_once` nothing else runs meanwhile."""
         ...
 
 
@@ -61,10 +61,13 @@ class Heap:
         """Whether the last trim is so long past that another may take as much time under `level`."""
         return (self._timer() - self._trimmed_until) * SHARE[level] >= self.took
 
-    def trim(self) -> None:
-        """Have malloc return what it can, and remember what that took."""
+    def trim(self, *, at_once: bool) -> None:
+        """Have malloc return what it can, and remember what that took.
+
+        With `at_once` no other thread runs meanwhile: where the memory would be gone before it is back.
+        """
         began = self._timer()
-        self._malloc.trim()
+        self._malloc.trim(at_once)
         self._trimmed_until = self._timer()
         self.took = self._trimmed_until - began
         self._idle, self._hollow = 0, self.free()

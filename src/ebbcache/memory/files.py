@@ -7,12 +7,18 @@ be given to another file under it. Bound: a read is one system call and never bl
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 from collections.abc import Callable
+from functools import cache
+from time import thread_time
 
 CLOEXEC = getattr(os, "O_CLOEXEC", 0)
 """Absent on Windows, where descriptors are not inherited anyway."""
+
+LONG = 0.0005
+"""Seconds of processor time: what takes longer is not read while others wait for the interpreter lock."""
 
 _WORDS = {
     errno.ENOENT: "not there",
@@ -28,6 +34,49 @@ _PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR})
 """Errors that are the process's trouble of the moment: what was found before still holds."""
 
 
+@cache
+def keeping_turn(name: str, *arguments: type) -> Callable[..., int] | None:
+    """Return the C library's function `name`, called without giving up the interpreter lock.
+
+    Those of `os` give it up, and beside two busy threads it takes 5 to 20 ms to get it back: too long in
+    a burst for each of several files, none of which ever blocks. None where there is no such function.
+    """
+    try:
+        function = getattr(ctypes.PyDLL(None), name)
+    except (OSError, AttributeError, TypeError):  # no dlopen(NULL), or another C library
+        return None
+    function.argtypes, function.restype = arguments, ctypes.c_ssize_t
+    found: Callable[..., int] = function
+    return found
+
+
+_AT = ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_long
+_pread, _pwrite = keeping_turn("pread", *_AT), keeping_turn("pwrite", *_AT)
+_stat = keeping_turn("stat", ctypes.c_char_p, ctypes.c_char_p)
+_fstat = keeping_turn("fstat", ctypes.c_int, ctypes.c_char_p)
+
+
+@cache
+def _buffer(size: int) -> type[ctypes.Array[ctypes.c_char]]:
+    return ctypes.c_char * size
+
+
+def _failed(answer: int) -> bool:
+    return answer & 0xFFFFFFFF != 0  # an int of C, in whatever else the register held
+
+
+def version(path: str) -> object:
+    """Return something that differs when names in the folder `path` have changed; raises OSError.
+
+    It may differ for less: the bytes of its `struct stat` are compared, whatever they mean.
+    """
+    if _stat is not None:
+        buffer = _buffer(512)()  # twice what any platform needs
+        if not _failed(_stat(os.fsencode(path), buffer)):
+            return buffer.raw
+    return os.stat(path).st_mtime_ns
+
+
 class Kept:
     """A file that is opened once and read many times from its start.
 
@@ -35,7 +84,7 @@ class Kept:
     to something else. So nothing is closed, emptied or written to that is not `same()` as what was opened.
     """
 
-    __slots__ = ("_identity", "fd", "path")
+    __slots__ = ("_identity", "_slow", "fd", "path")
 
     def __init__(self, path: str, flags: int = os.O_RDONLY) -> None:
         self.fd = -1
@@ -52,20 +101,41 @@ class Kept:
 
     def _own(self, fd: int) -> None:
         self.fd = fd
-        status = os.fstat(fd)
-        self._identity = status.st_dev, status.st_ino
+        self._slow = False
+        self._identity = self._looked_up()
+
+    def _looked_up(self) -> object:
+        """Return what tells the open file from any other; raises OSError."""
+        if _fstat is not None:
+            buffer = _buffer(512)()
+            if not _failed(_fstat(self.fd, buffer)):
+                return buffer.raw[:16]  # device and inode, on every Linux
+        status = os.fstat(self.fd)
+        return status.st_dev, status.st_ino
 
     def read(self, size: int = 8192) -> bytes:
         """Return the file's content now, at most `size` bytes; raises OSError."""
-        return os.pread(self.fd, size, 0)
+        if _pread is not None and not self._slow:
+            buffer = _buffer(size)()
+            began = thread_time()
+            count = _pread(self.fd, buffer, size, 0)
+            # memory.stat of a group with many processors and children is added up while it is read.
+            self._slow = thread_time() - began > LONG
+            if count >= 0:
+                return buffer.raw[:count]
+        return os.pread(self.fd, size, 0)  # says what is wrong
+
+    def write(self, data: bytes) -> None:
+        """Write `data` over the file's beginning; raises OSError."""
+        if _pwrite is None or _pwrite(self.fd, data, len(data), 0) != len(data):
+            os.pwrite(self.fd, data, 0)
 
     def same(self) -> bool:
         """Whether the descriptor still is what it was when this was made."""
         try:
-            status = os.fstat(self.fd)
+            return self._looked_up() == self._identity
         except OSError:
             return False
-        return (status.st_dev, status.st_ino) == self._identity
 
     def close(self, _close: Callable[[int], None] = os.close) -> None:
         """Close at once: only where no other thread can be reading."""
