@@ -130,7 +130,8 @@ class Cache(MappingStore[K, V]):
         simple = not self._weighs and self._sizeof is None and not self._own_popitem
         drawn = allowance if self.registered else None
         spent = self.overhead if self._ttl is None else self.overhead + self.dated
-        self._plain(simple, spent, self.maxsize, self.maxbytes, self._ttl, measured, drawn, self._counts)
+        limits = self.maxsize, self.maxbytes, self._ttl
+        self._plain(simple, spent, *limits, measured, weigh, drawn, self._counts)
         if self.registered:
             self._handle = register_shrinker(self.name, self.shrink, size=self._held, tally=self.tally)
 

@@ -205,6 +205,7 @@ class Table(MutableMapping[K, V]):
         maxbytes: int | None,
         ttl: Any,
         sizeof: Callable[[Any], int],
+        weigh: Callable[[Any, float], int],
         allowance: Allowance | None,
         counts: Counts,
     ) -> None:

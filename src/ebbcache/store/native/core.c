@@ -80,6 +80,7 @@ core_traverse(Core *s, visitproc visit, void *arg)
     Py_VISIT(s->timer);
     Py_VISIT(s->listener);
     Py_VISIT(s->sizeof_);
+    Py_VISIT(s->weigh);
     return table_traverse(s, visit, arg);
 }
 
@@ -91,6 +92,7 @@ core_clear(Core *s)
     table_free(&taken);
     Py_CLEAR(s->listener);
     Py_CLEAR(s->sizeof_);
+    Py_CLEAR(s->weigh);
     s->simple = 0;
     /* The timer stays callable for whoever finds a store that the collector has emptied. */
     Py_SETREF(s->timer, Py_NewRef(s->st->monotonic));
@@ -110,6 +112,7 @@ core_dealloc(Core *s)
     Py_CLEAR(s->timer);
     Py_CLEAR(s->listener);
     Py_CLEAR(s->sizeof_);
+    Py_CLEAR(s->weigh);
     Py_CLEAR(s->allowance);
     Py_CLEAR(s->counts);
     type->tp_free(s);

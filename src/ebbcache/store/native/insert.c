@@ -4,6 +4,8 @@
  * the short cut. A cache that needs nothing but its settings for an insert says so (`_plain`); then
  * ``cache[key] = value`` is weighed, drawn on the allowance, linked and its victims dropped right here, and Python is
  * entered only where something is out of the ordinary: a listener, a refused value, a spent allowance.
+ * Two kinds of inserts make up nearly all of them and need no memory: `replace` gives a live entry another value, and
+ * `exchange` gives the slot of a full LRU store's victim to the newcomer. What they cannot do goes the long way.
  * Bound: O(1) and the policy's time for each victim.
  */
 #include "store.h"
@@ -12,6 +14,33 @@ static inline int
 may_be_collected(PyObject *obj)
 {
     return PyType_HasFeature(Py_TYPE(obj), Py_TPFLAGS_HAVE_GC);
+}
+
+static inline void
+note_collected(Core *s, PyObject *key, PyObject *value)
+{
+    if (!s->collected)
+        s->collected = may_be_collected(key) || may_be_collected(value);
+}
+
+static inline void
+set_hits(Core *s, uint32_t i, double hits)
+{
+    if (s->policy != LRU)
+        s->slots[i].as.hits = hits;
+    else
+        s->uses[i].hits = hits < (double)UINT32_MAX ? (uint32_t)hits : UINT32_MAX;
+}
+
+static inline void
+set_cost(Core *s, uint32_t i, double cost)
+{
+    if (s->costs != NULL)
+        s->costs[i] = cost;
+    if (cost == cost) {
+        s->cost_total += cost;
+        s->cost_count++;
+    }
 }
 
 /* -------------------------------------------------------------------------------------------------- linking */
@@ -110,18 +139,10 @@ put(Core *s, const Wanted *wanted, uint32_t *slot, Row *old)
     else
         at->size = (uint32_t)wanted->size;
     s->uses[i].stamp = wanted->hits == wanted->hits ? wanted->stamp : clock_now(s->st);
-    if (s->policy == LRU) {
-        s->uses[i].hits = hits < (double)UINT32_MAX ? (uint32_t)hits : UINT32_MAX;
+    set_hits(s, i, hits);
+    if (s->policy == LRU)
         order_append(s, i);
-    }
-    else
-        at->as.hits = hits;
-    if (s->costs != NULL)
-        s->costs[i] = wanted->cost;
-    if (wanted->cost == wanted->cost) {
-        s->cost_total += wanted->cost;
-        s->cost_count++;
-    }
+    set_cost(s, i, wanted->cost);
     if (s->weights != NULL)
         s->weights[i] = wanted->weight;
     if (!wanted->integral)
@@ -142,8 +163,7 @@ put(Core *s, const Wanted *wanted, uint32_t *slot, Row *old)
     }
     s->nbytes += wanted->size;
     s->weight += wanted->weight;
-    if (!s->collected)
-        s->collected = may_be_collected(wanted->key) || may_be_collected(wanted->value);
+    note_collected(s, wanted->key, wanted->value);
     s->version++;
     *slot = i;
     if (!stays) {
@@ -185,78 +205,112 @@ is_full(Core *s)
     return (double)s->live > s->maxsize || (s->maxbytes >= 0 && s->nbytes > s->maxbytes);
 }
 
-/* Replace what is in a slot of a store without deadlines, if that takes no more memory and no victim. Like a hit,
- * it looks at no clock. */
-static int
-replace_plainly(Core *s, uint32_t i, PyObject *key, PyObject *value, long long size)
+/* What an insert of a cache has found out. All references are borrowed. */
+typedef struct {
+    PyObject *key, *value;
+    uint32_t tag;
+    long long size;
+    double cost, now, when; /* NaN: not known; no deadline, and the time was not asked for */
+} Plain;
+
+/* Whether `replace` and `exchange` can do it: no column is missing and no memory is needed. */
+static inline int
+is_plain(Core *s, const Plain *new)
+{
+    if (new->size >= (long long)WIDE || s->weights != NULL || (new->cost == new->cost && s->costs == NULL))
+        return 0;
+    if (s->dues == NULL)
+        return new->when != new->when;
+    return s->policy == LRU && new->when == new->when && s->odd == NULL && !s->unordered &&
+           s->due.count <= 2 * (size_t)s->live + 64 && s->due.first + s->due.count < s->due.room;
+}
+
+static inline void
+set_due(Core *s, uint32_t i, double when)
+{
+    if (s->dues == NULL)
+        return;
+    Due due = {when, s->links++};
+    s->dues[i] = due;
+    heap_push(&s->due, when, due.link, i); /* into room that `is_plain` has seen */
+}
+
+/* Replace what is in a slot, if that takes no victim. Like a hit, it looks at no clock. */
+static inline int
+replace(Core *s, uint32_t i, const Plain *new)
 {
     Slot *slot = &s->slots[i];
-    long long more = size - size_at(s, i);
-    if (size >= (long long)WIDE || s->weights != NULL || (s->maxbytes >= 0 && s->nbytes + more > s->maxbytes))
+    long long more = new->size - size_at(s, i);
+    if (!is_plain(s, new) || (s->maxbytes >= 0 && s->nbytes + more > s->maxbytes) ||
+        (s->dues != NULL && !(new->now < s->dues[i].when)))
         return 0;
     PyObject *old_key = slot->key, *old_value = slot->value;
-    slot->key = Py_NewRef(key);
-    slot->value = Py_NewRef(value);
-    slot->size = (uint32_t)size;
+    slot->key = Py_NewRef(new->key);
+    slot->value = Py_NewRef(new->value);
+    slot->size = (uint32_t)new->size;
     s->nbytes += more;
     s->uses[i].stamp = clock_now(s->st);
-    if (s->costs != NULL)
-        s->costs[i] = Py_NAN;
-    if (s->policy == LFU)
+    set_cost(s, i, new->cost);
+    set_due(s, i, new->when);
+    if (s->policy == LRU)
+        order_renew(s, i);
+    else if (s->policy == LFU)
         age(s);
-    else if (s->policy == LRU && s->tail != i) {
-        order_remove(s, i);
-        order_append(s, i);
-    }
-    if (!s->collected)
-        s->collected = may_be_collected(key) || may_be_collected(value);
+    note_collected(s, new->key, new->value);
     s->version++;
     Py_DECREF(old_value);
     Py_DECREF(old_key);
     return 1;
 }
 
-static int
-insert_counted(Core *s, PyObject *key, Py_hash_t hash, PyObject *value, double ttl, double cost, Counts *counts)
+/* Put a new entry in the place of the one victim that a full LRU store gives up for it; 0: it takes more than that. */
+static inline int
+exchange(Core *s, const Plain *new, Counts *counts)
 {
-    long long left, size = weigh(s, key), more = size < 0 ? -1 : weigh(s, value);
-    if (more < 0)
-        return -1;
-    size += more + s->overhead;
-    double lifetime = ttl == ttl ? ttl : s->ttl;
-    if (ttl == ttl && s->ttl != s->ttl)
-        size += s->dated;
-    if (size > LARGEST_SIZE || (s->maxbytes >= 0 && size > s->maxbytes))
-        return insert_by_cache(s, key, hash, value, ttl, cost);
-    Moment due = {NULL, Py_NAN};
-    if (lifetime == lifetime) {
-        if (!s->mortal || !timer_now(s, &due.when))
-            return insert_by_cache(s, key, hash, value, ttl, cost);
-        due.when += lifetime;
-    }
-    if (s->allowance != NULL) {
-        left = s->allowance->left - size;
-        if (left < 0)
-            return insert_by_cache(s, key, hash, value, ttl, cost);
-        s->allowance->left = left;
-    }
-    uint64_t missing = 0;
-    if (s->dues == NULL && !is_dated(due) && cost != cost) {
-        uint32_t i = find(s, key, hash);
-        if (i == FAIL)
-            return -1;
-        if (i == NIL)
-            missing = s->version + 1;
-        if (i != NIL && s->dues == NULL && replace_plainly(s, i, key, value, size)) {
-            counts->inserts++;
-            return 0;
-        }
-    }
-    /* Where only other caches look at stamps, each fourth victim is often enough: they are as old as a hit's. */
+    uint32_t i = s->head;
+    if (s->policy != LRU || i == NIL || !((double)s->live + 1.0 > s->maxsize && (double)s->live <= s->maxsize) ||
+        !is_plain(s, new) || !is_clock_ours(s->st))
+        return 0;
+    long long more = new->size - size_at(s, i);
+    if (s->maxbytes >= 0 && s->nbytes + more > s->maxbytes)
+        return 0;
+    double next;
+    if (s->dues != NULL && next_deadline(s, &next) && !(new->now < next))
+        return 0; /* the expired go first */
+    /* Only other caches look at its stamps, so each fourth victim is often enough: they are as old as a hit's. */
+    if (s->version % 8 < 2 && clock_tick(s->st, 0))
+        PyErr_Clear(); /* no memory for a float: an old stamp does */
+    Slot *slot = &s->slots[i];
+    PyObject *old_key = slot->key, *old_value = slot->value;
+    leave_index(s, i);
+    slot->key = Py_NewRef(new->key);
+    slot->value = Py_NewRef(new->value);
+    slot->tag = new->tag;
+    slot->size = (uint32_t)new->size;
+    enter_index(s, i);
+    s->nbytes += more;
+    s->uses[i].stamp = clock_now(s->st);
+    set_hits(s, i, s->gain);
+    set_cost(s, i, new->cost);
+    set_due(s, i, new->when);
+    order_renew(s, i);
+    note_collected(s, new->key, new->value);
+    s->version += 2; /* one has left, one has come */
+    counts->evictions++;
+    Py_DECREF(old_value);
+    Py_DECREF(old_key);
+    return 1;
+}
+
+/* Link what is new, and make room for it. */
+static int
+insert_slowly(Core *s, const Plain *new, uint64_t missing, Counts *counts)
+{
     if ((s->policy == DENSITY || s->version % 8 < 2 || !is_clock_ours(s->st)) &&
         clock_tick(s->st, s->policy == DENSITY))
         return -1;
-    Wanted wanted = {key, value, due, tag_of(hash), size, 1.0, cost, Py_NAN, 0.0, 1, 0, missing};
+    Wanted wanted = {new->key, new->value, {NULL, new->when}, new->tag, new->size, 1.0, new->cost, Py_NAN, 0.0,
+                     1, 0, missing};
     uint32_t kept;
     Row old, one;
     int made = put(s, &wanted, &kept, &old);
@@ -305,27 +359,63 @@ insert_counted(Core *s, PyObject *key, Py_hash_t hash, PyObject *value, double t
     return failed ? -1 : 0;
 }
 
-/* cache.set(key, value, ttl, cost), NaN for what is not given; in C where the cache is simple. */
+static inline int
+insert_counted(Core *s, PyObject *key, Py_hash_t hash, PyObject *value, double ttl, double cost, uint64_t missing,
+               Counts *counts)
+{
+    long long size = leaf_size(s->st, key), more = leaf_size(s->st, value);
+    if ((size < 0 && (size = weigh(s, key, Py_NAN)) < 0) || (more < 0 && (more = weigh(s, value, cost)) < 0))
+        return -1;
+    size += more + s->overhead;
+    double lifetime = ttl == ttl ? ttl : s->ttl;
+    if (ttl == ttl && s->ttl != s->ttl)
+        size += s->dated;
+    if (size > LARGEST_SIZE || (s->maxbytes >= 0 && size > s->maxbytes))
+        return insert_by_cache(s, key, hash, value, ttl, cost);
+    Plain new = {key, value, tag_of(hash), size, cost, Py_NAN, Py_NAN};
+    if (lifetime == lifetime) {
+        if (!s->mortal || !timer_now(s, &new.now))
+            return insert_by_cache(s, key, hash, value, ttl, cost);
+        new.when = new.now + lifetime;
+    }
+    if (s->allowance != NULL) {
+        long long left = s->allowance->left - size;
+        if (left < 0)
+            return insert_by_cache(s, key, hash, value, ttl, cost);
+        s->allowance->left = left;
+    }
+    uint32_t i = missing == s->version + 1 ? NIL : find_tagged(s, key, new.tag);
+    if (i == FAIL)
+        return -1;
+    if (i == NIL ? exchange(s, &new, counts) : replace(s, i, &new)) {
+        counts->inserts++;
+        return 0;
+    }
+    return insert_slowly(s, &new, i == NIL ? s->version + 1 : 0, counts);
+}
+
+/* cache.set(key, value, ttl, cost), NaN for what is not given; in C where the cache is simple. `missing` is 1 + the
+ * version of a store in which the key was not found; 0: not known. */
 int
-insert(Core *s, PyObject *key, Py_hash_t hash, PyObject *value, double ttl, double cost)
+insert(Core *s, PyObject *key, Py_hash_t hash, PyObject *value, double ttl, double cost, uint64_t missing)
 {
     if (!s->simple || s->maxsize < 1.0 || (s->listener != NULL && s->listener != Py_None))
         return insert_by_cache(s, key, hash, value, ttl, cost);
     Counts *counts = (Counts *)Py_NewRef(s->counts);
-    int failed = insert_counted(s, key, hash, value, ttl, cost, counts);
+    int failed = insert_counted(s, key, hash, value, ttl, cost, missing, counts);
     Py_DECREF(counts);
     return failed;
 }
 
-/* _plain(simple, overhead, maxsize, maxbytes, ttl, sizeof, allowance, counts): see the pure store's. */
+/* _plain(simple, overhead, maxsize, maxbytes, ttl, sizeof, weigh, allowance, counts): see the pure store's. */
 PyObject *
 core_plain(Core *s, PyObject *const *args, Py_ssize_t nargs)
 {
-    if (counted(nargs, 8, 8, "_plain"))
+    if (counted(nargs, 9, 9, "_plain"))
         return NULL;
     State *st = s->st;
     int simple = PyObject_IsTrue(args[0]);
-    if (simple < 0 || !Py_IS_TYPE(args[7], st->counts)) {
+    if (simple < 0 || !Py_IS_TYPE(args[8], st->counts)) {
         if (!PyErr_Occurred())
             PyErr_SetString(PyExc_TypeError, "counts must be the store's own");
         return NULL;
@@ -364,13 +454,14 @@ core_plain(Core *s, PyObject *const *args, Py_ssize_t nargs)
     if (args[4] != Py_None && s->ttl != s->ttl)
         simple = 0;
     Py_XSETREF(s->sizeof_, Py_NewRef(args[5]));
+    Py_XSETREF(s->weigh, Py_NewRef(args[6]));
     PyObject *allowance = NULL;
-    if (Py_IS_TYPE(args[6], st->allowance))
-        allowance = Py_NewRef(args[6]);
-    else if (args[6] != Py_None)
+    if (Py_IS_TYPE(args[7], st->allowance))
+        allowance = Py_NewRef(args[7]);
+    else if (args[7] != Py_None)
         simple = 0;
     Py_XSETREF(s->allowance, (Allowance *)allowance);
-    Py_XSETREF(s->counts, (Counts *)Py_NewRef(args[7]));
+    Py_XSETREF(s->counts, (Counts *)Py_NewRef(args[8]));
     s->simple = simple;
     Py_RETURN_NONE;
 }

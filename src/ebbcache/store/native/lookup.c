@@ -248,7 +248,7 @@ core_ass_subscript(Core *s, PyObject *key, PyObject *value)
     if (UNLIKELY(hash == -1))
         return -1;
     if (value != NULL)
-        return insert(s, key, hash, value, Py_NAN, Py_NAN);
+        return insert(s, key, hash, value, Py_NAN, Py_NAN, 0);
     Row row;
     int found = take(s, key, tag_of(hash), &row);
     if (found < 0)

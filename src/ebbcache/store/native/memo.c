@@ -128,7 +128,7 @@ keep_plainly(Memo *self, PyObject *key, Py_hash_t hash, PyObject *value, double 
     }
     if (moment_now(self, &now))
         return -1;
-    if (insert(s, key, hash, value, self->ttl, now > began ? now - began : 0.0))
+    if (insert(s, key, hash, value, self->ttl, now > began ? now - began : 0.0, 0))
         return -1;
     if (last == last_invalidation(self))
         return 0;

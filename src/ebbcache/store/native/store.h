@@ -186,7 +186,7 @@ typedef struct {
     long long overhead, dated, maxbytes; /* maxbytes -1: none */
     double maxsize;               /* infinity: none */
     double ttl;                   /* NaN: none */
-    PyObject *sizeof_;
+    PyObject *sizeof_, *weigh;    /* sizeof(obj), weigh(obj, cost) */
     Allowance *allowance;         /* NULL: not registered */
     Counts *counts;
     PyObject *weakrefs;
@@ -265,7 +265,49 @@ double clock_slow(State *);
 int clock_tick(State *, int precise);
 int timer_now(Core *, double *now);
 int is_before(Core *, double when);
-long long weigh(Core *, PyObject *);
+long long weigh(Core *, PyObject *, double cost);
+
+/* A block as pymalloc and glibc cut it (sizing/chunks.py). */
+static inline long long
+chunk(long long size)
+{
+    return size <= 512 ? (size + 15) & -16 : (size + 23) & -16;
+}
+
+/* The bytes of an object that C can weigh by itself; -1: somebody must be asked. Calls nothing. */
+static inline long long
+leaf_size(const State *st, PyObject *obj)
+{
+    PyTypeObject *type = Py_TYPE(obj);
+    if (LIKELY(st->leaves)) {
+        if (type == &PyLong_Type) {
+#if PY_VERSION_HEX >= 0x030C0000
+            if (!PyUnstable_Long_IsCompact((PyLongObject *)obj))
+                return -1;
+            Py_ssize_t value = PyUnstable_Long_CompactValue((PyLongObject *)obj);
+#else
+            Py_ssize_t digits = Py_SIZE(obj), value;
+            if (digits < -2 || digits > 2)
+                return -1;
+            if (digits < -1 || digits > 1)
+                return 32;
+            value = digits * (Py_ssize_t)((PyLongObject *)obj)->ob_digit[0];
+#endif
+            return -5 <= value && value <= 256 ? 0 : 32; /* kept for ever; one or two digits of 30 bits */
+        }
+        if (type == &PyUnicode_Type)
+            return PyUnicode_IS_COMPACT_ASCII(obj)
+                       ? chunk((long long)sizeof(PyASCIIObject) + PyUnicode_GET_LENGTH(obj) + 1)
+                       : -1;
+        if (type == &PyBytes_Type)
+            return chunk((long long)offsetof(PyBytesObject, ob_sval) + 1 + PyBytes_GET_SIZE(obj));
+        if (type == &PyFloat_Type)
+            return chunk((long long)sizeof(PyFloatObject));
+        if (type == &PyComplex_Type)
+            return chunk((long long)sizeof(PyComplexObject));
+    }
+    return obj == Py_None || type == &PyBool_Type ? 0 : -1;
+}
 
 static inline double
 clock_now(State *st)
@@ -363,7 +405,7 @@ typedef struct {
 } Wanted;
 
 int put(Core *, const Wanted *, uint32_t *slot, Row *old);
-int insert(Core *, PyObject *key, Py_hash_t, PyObject *value, double ttl, double cost);
+int insert(Core *, PyObject *key, Py_hash_t, PyObject *value, double ttl, double cost, uint64_t missing);
 PyObject *core_plain(Core *, PyObject *const *args, Py_ssize_t nargs);
 
 /* -------------------------------------------------------------------------------- contract.c, core.c */
@@ -513,6 +555,7 @@ find_tagged(Core *s, PyObject *key, uint32_t tag)
         uint32_t i = cell ^ wanted; /* the slot's number, if the bits of the tag agree */
         if (i >> bits)
             continue;
+        PREFETCH(&s->uses[i]);
         const Slot *slot = &slots[i];
         if (slot->tag != tag)
             continue;
@@ -544,6 +587,29 @@ is_fresh(Core *s, uint32_t i)
     return when != when || is_before(s, when);
 }
 
+/* Make an entry of an LRU store the newest. */
+static inline void
+order_renew(Core *s, uint32_t i)
+{
+    if (s->tail == i)
+        return;
+    Slot *slots = s->slots;
+    uint32_t prev = slots[i].as.order.prev, next = slots[i].as.order.next, tail = s->tail;
+    /* Stores wait for memory one after the other, loads together. */
+    PREFETCH(&slots[next]);
+    if (prev == NIL)
+        s->head = next;
+    else {
+        PREFETCH(&slots[prev]);
+        slots[prev].as.order.next = next;
+    }
+    slots[next].as.order.prev = prev;
+    slots[i].as.order.prev = tail;
+    slots[i].as.order.next = NIL;
+    slots[tail].as.order.next = i;
+    s->tail = i;
+}
+
 /* Count a hit on a slot. Calls nothing. */
 static inline void
 touch(Core *s, uint32_t i)
@@ -553,19 +619,7 @@ touch(Core *s, uint32_t i)
     s->hits++;
     if (s->policy == LRU) {
         use->hits += use->hits != UINT32_MAX;
-        if (s->tail != i) {
-            Slot *slots = s->slots;
-            uint32_t prev = slots[i].as.order.prev, next = slots[i].as.order.next;
-            if (prev == NIL)
-                s->head = next;
-            else
-                slots[prev].as.order.next = next;
-            slots[next].as.order.prev = prev;
-            slots[i].as.order.prev = s->tail;
-            slots[i].as.order.next = NIL;
-            slots[s->tail].as.order.next = i;
-            s->tail = i;
-        }
+        order_renew(s, i);
     }
     else
         s->slots[i].as.hits += s->gain;

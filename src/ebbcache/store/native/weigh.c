@@ -103,17 +103,15 @@ is_before(Core *s, double when)
            (now + 1.0 < when || (monotonic(&now, 1) && now < when));
 }
 
-/* A block as pymalloc and glibc cut it (sizing/chunks.py). */
-static inline long long
-chunk(long long size)
-{
-    return size <= 512 ? (size + 15) & -16 : (size + 23) & -16;
-}
-
 static long long
-told_size(PyObject *sizeof_, PyObject *obj)
+told_size(PyObject *sizeof_, PyObject *obj, double cost)
 {
-    PyObject *size = PyObject_CallOneArg(sizeof_, obj);
+    PyObject *args[] = {obj, cost == cost ? PyFloat_FromDouble(cost) : NULL}, *size = NULL;
+    Py_INCREF(sizeof_);
+    if (cost != cost || args[1] != NULL)
+        size = PyObject_Vectorcall(sizeof_, args, cost == cost ? 2 : 1, NULL);
+    Py_DECREF(sizeof_);
+    Py_XDECREF(args[1]);
     if (size == NULL)
         return -1;
     long long bytes = PyLong_AsLongLong(size);
@@ -123,39 +121,18 @@ told_size(PyObject *sizeof_, PyObject *obj)
     return bytes > LARGEST_SIZE ? LARGEST_SIZE : bytes;
 }
 
-/* The bytes of one object, or -1 with an exception. May call out. */
+/* The bytes of one object, or -1 with an exception. `cost` is the seconds that it took to make, which bound what
+ * weighing it may take; NaN: not known. May call out. */
 long long
-weigh(Core *s, PyObject *obj)
+weigh(Core *s, PyObject *obj, double cost)
 {
     State *st = s->st;
-    PyTypeObject *type = Py_TYPE(obj);
-    if (obj == Py_None || type == &PyBool_Type)
-        return 0;
-    if (LIKELY(st->leaves)) {
-        if (type == &PyUnicode_Type) {
-            if (PyUnicode_IS_COMPACT_ASCII(obj))
-                return chunk((long long)sizeof(PyASCIIObject) + PyUnicode_GET_LENGTH(obj) + 1);
-            long long size = told_size(st->str_sizeof, obj);
-            return size < 0 ? -1 : chunk(size);
-        }
-        if (type == &PyBytes_Type)
-            return chunk((long long)offsetof(PyBytesObject, ob_sval) + 1 + PyBytes_GET_SIZE(obj));
-        if (type == &PyLong_Type) {
-            int overflow;
-            long long value = PyLong_AsLongLongAndOverflow(obj, &overflow);
-            if (overflow == 0) {
-                if (-5 <= value && value <= 256)
-                    return 0;
-                if (-(1LL << 60) < value && value < 1LL << 60)
-                    return 32; /* one or two digits of 30 bits */
-            }
-            long long size = told_size(st->long_sizeof, obj);
-            return size < 0 ? -1 : chunk(size);
-        }
-        if (type == &PyFloat_Type)
-            return chunk((long long)sizeof(PyFloatObject));
-        if (type == &PyComplex_Type)
-            return chunk((long long)sizeof(PyComplexObject));
+    long long size = leaf_size(st, obj);
+    if (size >= 0)
+        return size;
+    if (st->leaves && (PyUnicode_CheckExact(obj) || PyLong_CheckExact(obj))) {
+        size = told_size(PyUnicode_CheckExact(obj) ? st->str_sizeof : st->long_sizeof, obj, Py_NAN);
+        return size < 0 ? -1 : chunk(size);
     }
-    return told_size(s->sizeof_, obj);
+    return told_size(cost == cost ? s->weigh : s->sizeof_, obj, cost);
 }
