@@ -1,4 +1,4 @@
-"""Inserts of every kind beside a plain model of an LRU cache: what stays, in which order, and how many bytes.
+"""Inserts of every kind beside a plain model of an LRU cache: what stays, in what order, how many bytes.
 
 Short cuts for replacing a value and for taking a victim's place must not be told from the long way.
 """
@@ -52,7 +52,20 @@ class Model:
 
 def some_value(draw: random.Random) -> Any:
     return draw.choice(
-        [7, 10**6, 2**40, 2**70, -3.5, None, True, "text" * draw.randrange(9), "ü" * 5, b"x" * 300, (1, "a"), [2]]
+        [
+            7,
+            10**6,
+            2**40,
+            2**70,
+            -3.5,
+            None,
+            True,
+            "text" * draw.randrange(9),
+            "ü" * 5,
+            b"x" * 300,
+            (1, "a"),
+            [2],
+        ]
     )
 
 
