@@ -84,6 +84,17 @@ def held() -> int:
     return int(info.uordblks + info.hblkhd) + _pymalloced()
 
 
+def _fill_caches() -> None:
+    """Let numpy keep all the free buffers that it will (numpy/_core/src/multiarray/alloc.c).
+
+    Up to seven of each size below 1 KiB, which look as if the value that had them still held them.
+    """
+    numpy: Any = sys.modules.get("numpy")
+    if numpy is not None:
+        kept = [numpy.empty(nbytes, "u1") for nbytes in range(1024) for _ in range(7)]
+        kept += [numpy.empty((1,) * axes) for axes in range(9) for _ in range(7)]
+
+
 def settle(make: Callable[[int], Any], rounds: int = 40) -> None:
     """Make and drop values until caches, key-sharing tables and free lists have what they want."""
     for i in range(rounds):
@@ -114,9 +125,10 @@ def freed(
         account()
         for i in range(copies):
             values[i] = make(i)
-        # What packages keep for the next (numpy up to seven small buffers of each size) is kept by now.
+        # What packages keep for the next is kept by now.
         spare: Any = [make(i) for i in range(copies, copies + 10)]
         del spare
+        _fill_caches()
         if size is not None:
             for i in range(half):
                 said[i] = size(values[i])

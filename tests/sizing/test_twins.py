@@ -178,6 +178,70 @@ def test_any_budget_gives_an_answer(specs: list[tuple[Any, Any]], budget: int) -
     assert sizing.freed_with(value, budget=budget) >= 0
 
 
+class Own(list[Any]):
+    def __init__(self, *values: Any) -> None:
+        super().__init__([1.5])
+        self.values = values
+
+
+class Stamped(int):
+    def __init__(self, *values: Any) -> None:
+        self.values = values
+
+
+class OwnTable(dict[Any, Any]):
+    def __init__(self, *values: Any) -> None:
+        super().__init__({"a": 1.5})
+        self.values = values
+
+
+class OwnQueue(collections.deque[Any]):
+    def __init__(self, *values: Any) -> None:
+        super().__init__(values)
+        self.values = values
+
+
+class Written(str):
+    values: Any
+
+
+def attributes() -> Iterator[Any]:
+    """Yield instances whose attributes lie in all the ways that there are."""
+    yield Pair(1.5, [2.5])
+    for count in (1, 7, 29, 30, 31, 60):
+        yield types.SimpleNamespace(**{f"a{count}_{n}": n / 7 for n in range(count)})
+        cls = type("Fresh", (), {})
+        for _ in range(3):
+            one = cls()
+            for n in range(count):
+                setattr(one, f"b{count}_{n}", n / 7)
+            yield one
+    asked = Pair(1.5, 2.5)
+    _ = asked.__dict__
+    yield asked
+    less = Pair(1.5, 2.5)
+    del less.left
+    yield less
+    replaced = Pair()
+    replaced.__dict__ = {"left": [1.5]}
+    yield replaced
+    yield from (Own(1.5, 2.5), Stamped(7000), OwnTable(2.5), OwnQueue(3.5), ValueError(1.5))
+    written = Written("some text")
+    written.values = [1.5]
+    yield written
+    more = Own(1.5)
+    for n in range(40):
+        setattr(more, f"a{n}", n / 7)
+    yield more
+    yield Both(1.5, [2.5])
+
+
+def test_same_answers_for_attributes() -> None:
+    for value in attributes():
+        native, python = both(value)
+        assert native == python, vars(value)
+
+
 def rows(count: int) -> list[Any]:
     rng = random.Random(5)
     return [

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import Any, Final, cast
 
 from .holders import rule_for
+from .instances import reader_of_instances, with_attributes
 from .layout import (
     HAVE_GC,
     HEAP_TYPE,
@@ -44,7 +45,6 @@ from .layout import (
     reader_of_arrays,
     reader_of_bytes_io,
     reader_of_ctypes,
-    reader_of_instances,
     reader_of_others,
     reader_of_scalars,
 )
@@ -285,11 +285,12 @@ def _measured(cls: type) -> Kind:
     measure, claim = _sizeofs(line)
     for base in line:
         if id(base) in _BASES:
-            return Kind(cls, _BASES[id(base)], claim=claim, native=(_BASES[id(base)].__name__,))
+            read = with_attributes(cls, _BASES[id(base)])
+            return Kind(cls, read, claim=claim, native=(_BASES[id(base)].__name__,))
     if measure is object.__sizeof__:
-        read = reader_of_instances(cls)
-        if read is not None:
-            return Kind(cls, read, claim=claim, native=("instances",))
+        instances = reader_of_instances(cls)
+        if instances is not None:
+            return Kind(cls, instances, claim=claim, native=("instances",))
     view = id(cls) in _VIEWS
     nbytes = None if view else _field(line, "nbytes")
     if nbytes is not None and claim is None and flags(cls) & HAVE_GC:
@@ -299,7 +300,8 @@ def _measured(cls: type) -> Kind:
     if one_block and measure is object.__sizeof__ and nbytes is None:
         return Kind(cls, read_leaf, native=("read_leaf",))
     native = ("others", None if measure is object.__sizeof__ else measure, nbytes)
-    return Kind(cls, reader_of_others(cls, measure, nbytes), view=view, claim=claim, native=native)
+    read = with_attributes(cls, reader_of_others(cls, measure, nbytes))
+    return Kind(cls, read, view=view, claim=claim, native=native)
 
 
 def _claims(bare: int, nbytes: Sizer) -> Sizer:

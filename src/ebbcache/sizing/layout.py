@@ -3,9 +3,8 @@
 Blocks follow CPython's allocation rules: the collector's 16 bytes in front of objects it tracks, 16 more in
 front of instances with a managed `__dict__` or weakrefs, buffers as blocks of their own. What an object
 refers to comes from `gc.get_referents`, that is from tp_traverse: it sees attributes that live inside an
-instance without ever making a `__dict__` of them, and runs no Python code. Bound: exact block by block, but
-for an instance's attribute array, whose capacity shows nowhere: it is taken as one more than the most
-attributes seen, which is what CPython settles on after some thirty instances of a class.
+instance without ever making a `__dict__` of them, and runs no Python code. Attributes are told by
+`instances`. Bound: exact block by block.
 """
 
 from __future__ import annotations
@@ -49,8 +48,7 @@ _keys: Callable[[Any], Iterable[Any]] = _dict.keys
 
 HEAP_TYPE: Final = 1 << 9
 HAVE_GC: Final = 1 << 14
-_INLINE_VALUES: Final = 1 << 2 if sys.version_info >= (3, 13) else 0
-_MANAGED_DICT: Final = 1 << 4
+MANAGED_DICT: Final = 1 << 4
 _MANAGED_WEAKREF: Final = 1 << 3
 
 
@@ -70,9 +68,7 @@ class Part:
 
 
 _GC_HEADER: Final = sys.getsizeof([]) - [].__sizeof__()
-_EMPTY: Final = 24 if sys.version_info < (3, 12) else 16  # an instance without slots; 3.11 adds a weakref
 _DICT: Final = dict.__basicsize__
-_TABLE: Final = {"": None}.__sizeof__() - _DICT
 _REACH: Final = 1 << 16
 _LIST: Final = list.__basicsize__
 _SET: Final = set.__basicsize__
@@ -85,7 +81,7 @@ def header(cls: type) -> int:
     """Return the bytes in front of every instance of `cls`."""
     bits = flags(cls)
     size = _GC_HEADER if bits & HAVE_GC else 0
-    return size + 16 if bits & (_MANAGED_DICT | _MANAGED_WEAKREF) else size
+    return size + 16 if bits & (MANAGED_DICT | _MANAGED_WEAKREF) else size
 
 
 def fixed(cls: type) -> int:
@@ -217,48 +213,6 @@ def read_int_subclass(obj: int, cap: float) -> Expanded:
     cls = class_of(obj)
     more = basicsize(cls) - basicsize(int) + itemsize(cls) + header(cls)
     return chunk(int.__sizeof__(obj) + more), gc.get_referents(obj), 1
-
-
-def _apart(kid: Any, most: int) -> bool:
-    """Return whether the only thing an instance refers to is its `__dict__`, which somebody asked for once.
-
-    It then holds the attributes, and shares its keys with other instances, so that its own table is smaller
-    than the smallest of a dict that stands for itself. `most` is the most attributes that others had.
-    """
-    return type(kid) is dict and (most > 1 or 0 < kid.__sizeof__() - _DICT < _TABLE)
-
-
-def reader_of_instances(cls: type) -> Expand | None:
-    """Return the reader of a class whose instances keep attributes apart, in CPython's hidden arrays.
-
-    None if `cls` is no such class: it has slots only, or a base that is written in C.
-    """
-    names = (value for base in mro(cls) for value in members(base).values())
-    slots = sum(isinstance(value, types.MemberDescriptorType) for value in names)
-    if _INLINE_VALUES:
-        if not flags(cls) & _INLINE_VALUES:
-            return None
-    elif not flags(cls) & _MANAGED_DICT or basicsize(cls) - 8 * slots > _EMPTY:
-        return None
-    bare = basicsize(cls) + header(cls)
-    most = 0
-
-    def read(obj: Any, cap: float) -> Expanded:
-        nonlocal most
-        kids = gc.get_referents(obj)
-        count = len(kids) - slots - 1  # the type is one of them
-        if count == 1 and not _INLINE_VALUES and _apart(kids[0], most):
-            return chunk(bare), kids, 1
-        if count > most:
-            most = count
-        room = most + 1
-        if _INLINE_VALUES:
-            own = chunk(bare + 8 * (room + 1) + (room + 7 & -8))
-        else:
-            own = chunk(bare) + chunk((room + 9 & -8) + 8 * room)
-        return own, *thinned(kids, cap)
-
-    return read
 
 
 def reader_of_others(cls: type, measure: Sizer, nbytes: Sizer | None = None) -> Expand:

@@ -132,6 +132,7 @@ class Walk:
         self._tops[id(root)] = top
         if common:
             top.common.append((common, 1.0))
+        shared.reverse()  # parts tell how many hold them as they were read first
         while shared:
             alone = self._table.kind(shared[-1]).alone
             self._refer(top, shared.pop(), 1.0, 0 if alone else self._slack)

@@ -217,6 +217,14 @@ asked_for(PyObject *obj)
 }
 #endif
 
+/* The same for objects that are not plain enough to have them inside. */
+static double
+beside(const Rule *rule, PyObject *obj)
+{
+    Py_ssize_t inside = 0;
+    return rule->values ? attributes(obj, &inside) + (double)inside : 0;
+}
+
 typedef struct {
     Walk *walk;
     Py_ssize_t seen, most;         /* first look: collect up to `most`, count all */
@@ -552,7 +560,7 @@ ask_type(Walk *w, const Rule *rule, PyObject *obj, double *own)
 static int
 two_blocks(const Rule *rule, PyObject *function, PyObject *obj, Py_ssize_t less, double *own)
 {
-    double block = rule->block, total;
+    double block = rule->block + beside(rule, obj), total;
     if (call_for_bytes(function, obj, &total) < 0)
         return FAILED;
     *own = block + (total > (double)less ? chunk((Py_ssize_t)total - less) : 0);
@@ -621,7 +629,7 @@ read_object(Walk *w, const Rule *rule, PyObject *obj, double cap, double *own)
     case DEQUE: {
         Py_ssize_t bare = rule->bare;
         double total;
-        *own = rule->block;
+        *own = rule->block + beside(rule, obj);
         if (call_for_bytes(st->deque_sizeof, obj, &total) < 0)
             return FAILED;
         *own += (double)(((Py_ssize_t)total - bare) / DEQUE_BLOCK) * chunk(DEQUE_BLOCK);
@@ -632,7 +640,7 @@ read_object(Walk *w, const Rule *rule, PyObject *obj, double cap, double *own)
         return done < 0 ? done : read_referents(w, obj, PY_SSIZE_T_MAX, 0);
     case INT_SUBCLASS: {
         Py_ssize_t more = rule->bare - PyLong_Type.tp_basicsize + rule->item + rule->front;
-        *own = chunk(int_bytes(obj) + more);
+        *own = chunk(int_bytes(obj) + more) + beside(rule, obj);
         return read_referents(w, obj, PY_SSIZE_T_MAX, 0);
     }
     case OTHER:
