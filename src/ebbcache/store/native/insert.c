@@ -363,6 +363,8 @@ static inline int
 insert_counted(Core *s, PyObject *key, Py_hash_t hash, PyObject *value, double ttl, double cost, uint64_t missing,
                Counts *counts)
 {
+    if (s->index != NULL)
+        PREFETCH(&s->index[tag_of(hash) >> s->shift]); /* it comes while the entry is weighed */
     long long size = leaf_size(s->st, key), more = leaf_size(s->st, value);
     if ((size < 0 && (size = weigh(s, key, Py_NAN)) < 0) || (more < 0 && (more = weigh(s, value, cost)) < 0))
         return -1;

@@ -1,6 +1,6 @@
 /* What the files of the native store share: the shape of a store, and who offers what.
  *
- * Each file is one idea and opens by telling it: table.c (slab and index), entry.c (what callers see of an
+ * Each file is one idea and opens by telling it: table.c (slab and index), pages.c (memory for it), entry.c (what callers see of an
  * entry), expiry.c (deadlines), policies.c (who goes first), past.c (what was given up), weigh.c (clock and bytes), lookup.c (hits, misses,
  * removals), insert.c (linking), contract.c (the store's methods), core.c (the type that caches derive from),
  * numbers.c (counters), memo.c (the decorators' callable; calls.h: what it looks up; instance.c: who a method was
@@ -258,6 +258,11 @@ is_dated(Moment due)
 {
     return due.object != NULL || due.when == due.when;
 }
+
+/* ------------------------------------------------------------------------------------------- pages.c */
+
+void *pages_new(size_t size);
+void pages_free(void *, size_t size);
 
 /* ------------------------------------------------------------------------------------------- weigh.c */
 

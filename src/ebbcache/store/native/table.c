@@ -135,13 +135,20 @@ index_fill(Core *s, uint32_t places)
             enter_index(s, i);
 }
 
+static void
+index_free(Core *s)
+{
+    if (s->index != NULL)
+        pages_free(s->index, ((size_t)s->mask + 1) * sizeof *s->index);
+}
+
 static int
 index_make(Core *s, uint32_t places)
 {
-    uint32_t *fresh = PyMem_Malloc((size_t)places * sizeof *fresh);
+    uint32_t *fresh = pages_new((size_t)places * sizeof *fresh);
     if (fresh == NULL)
         return -1;
-    PyMem_Free(s->index);
+    index_free(s);
     s->index = fresh;
     index_fill(s, places);
     return 0;
@@ -444,7 +451,7 @@ compact(Core *s)
     if (index == NULL)
         return;
     if (places < s->mask + 1) {
-        index = PyMem_Malloc((size_t)places * sizeof *index);
+        index = pages_new((size_t)places * sizeof *index);
         if (index == NULL)
             return;
     }
@@ -469,7 +476,7 @@ compact(Core *s)
             PyMem_Free(odd);
             PyMem_Free(wide);
             if (index != s->index)
-                PyMem_Free(index);
+                pages_free(index, (size_t)places * sizeof *index);
             return;
         }
         for (uint32_t from = s->head; from != NIL; from = s->slots[from].as.order.next, to++) {
@@ -543,7 +550,7 @@ compact(Core *s)
         }
     }
     if (index != s->index) {
-        PyMem_Free(s->index);
+        index_free(s);
         s->index = index;
     }
     index_fill(s, places);
@@ -631,7 +638,7 @@ table_free(Core *s)
     PyMem_Free(s->dues);
     PyMem_Free(s->odd);
     PyMem_Free(s->wide);
-    PyMem_Free(s->index);
+    index_free(s);
     s->slots = NULL;
     s->used = 0;
     PyErr_Restore(type, value, traceback);
