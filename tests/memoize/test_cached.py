@@ -219,8 +219,8 @@ class TestOptions:
         ("policy", "kind"), [("density", DensityCache), ("lru", LRUCache), ("lfu", LFUCache)]
     )
     def test_policy(self, policy, kind):
-        assert type(cached(policy=policy)(abs).cache) is kind
-        assert type(cached(abs).cache) is DensityCache
+        assert isinstance(cached(policy=policy)(abs).cache, kind)
+        assert isinstance(cached(abs).cache, DensityCache)
 
     def test_maxsize(self):
         @cached(maxsize=2, policy="lru")

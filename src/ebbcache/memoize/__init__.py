@@ -1,8 +1,9 @@
 """Decorators that remember what functions answered: `cached`, `cachedmethod`, `lru_cache`, `cache`.
 
 From the ground up: how a call becomes a key (`callkeys`), calls that many wait for (`singleflight`),
-instances that own entries (`owners`), options (`options`), all of it put together (`wrapping`); on top what
-users write: `functions`, `methods`, `drop_ins`, and `mapped` for mappings that they bring themselves.
+instances that own entries (`owners`), what is hot in a pure cache (`front`), options (`options`), all of it
+put together (`wrapping`, with `native` where that was built). On top is what users write: `functions`,
+`methods`, `drop_ins`, and `mapped` for mappings that they bring themselves.
 """
 
 from __future__ import annotations

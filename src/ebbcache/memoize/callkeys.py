@@ -24,6 +24,7 @@ from types import CodeType, FunctionType
 from typing import Any, Final
 
 from ebbcache.clock import clock
+from ebbcache.memoize.front import SELDOM
 
 
 class Keywords:
@@ -97,9 +98,19 @@ class Call:
     def _answer(self, policy: str | None, miss: str) -> str:
         p = self.p
         answer = f" if {p}value is {p}ITSELF: return {self.receiver}\n" if self.receiver else ""
+        front = ""
+        if policy == "front":
+            value = f"{p}value if {p}value is not {p}ITSELF else {self.receiver}" if answer else f"{p}value"
+            # Where nothing is in front, the arguments are not hashed for it, and no exception is made.
+            front = f"""\
+ if {p}front:
+  try:
+   for {p}value in {p}front[{p}key]: return {value}
+  except {p}KeyError: pass
+"""
         return f"""\
 {self._owner()} {p}key = {self.key}
-{self.look_up(policy)} if {p}value is {p}MISSING:
+{front}{self.look_up(policy)} if {p}value is {p}MISSING:
 {miss}{answer} return {p}value
 """
 
@@ -114,6 +125,9 @@ class Call:
         if policy is None:
             return f" {p}value = {ask.replace(f'{p}h)', f'{p}hash({p}key))')}\n"
         gain = f"{p}cache._gain" if policy == "lfu" else "1.0"
+        show = ""
+        if policy == "front":
+            show = f"   if not {p}cache._hits % {SELDOM}: {p}cache.show({p}entry)\n"
         touch = ""
         if policy == "lru":
             touch = f"""\
@@ -137,8 +151,8 @@ class Call:
   ):
    {p}entry.hits += {gain}
    {p}entry.stamp = {p}clocks.now
-   {p}cache.hits += 1
-{touch}   {p}value = {p}entry.value
+   {p}cache._hits += 1
+{show}{touch}   {p}value = {p}entry.value
   else: {p}value = {ask}
 """
 

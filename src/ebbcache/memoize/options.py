@@ -12,13 +12,14 @@ from inspect import isasyncgenfunction, isgeneratorfunction
 from types import FunctionType
 from typing import Any, Final, Literal
 
-from ebbcache.caches import Cache, Cause, DensityCache, LFUCache, LRUCache
+from ebbcache.caches import Cache, Cause, LFUCache, LRUCache
+from ebbcache.memoize import front
 from ebbcache.memoize.callkeys import Call, as_called, mirrored, plain_key, typed_key
 
 Policy = Literal["density", "lru", "lfu"]
 
 _POLICIES: Final[dict[str, type[Cache[Any, Any]]]] = {
-    "density": DensityCache,
+    "density": front.KIND,
     "lru": LRUCache,
     "lfu": LFUCache,
 }

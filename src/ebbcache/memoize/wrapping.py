@@ -16,6 +16,7 @@ from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, Final
 
 from ebbcache.caches import Cache
+from ebbcache.memoize import front
 from ebbcache.memoize.invalidated import Invalidated
 from ebbcache.memoize.native import as_native
 from ebbcache.memoize.options import Options, full_name
@@ -72,6 +73,9 @@ def wrap(func: Callable[..., Any], options: Options, *, method: bool = False) ->
     values |= {"func": func, "cache": cache, "get": cache.get, "MISSING": MISSING}
     # With a ttl, whether an entry lives is the cache's business.
     policy = None if ttl is not None else readable(cache)
+    if isinstance(cache, front.DensityCache) and policy is not None:
+        policy = "front"
+        values["front"] = cache.front
     wrapper: Callable[..., Any]
     if _is_async(func):
         wrapper = call.async_wrapper(policy, share=flights.share, **values)

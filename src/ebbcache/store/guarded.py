@@ -92,7 +92,7 @@ class GuardedStore(Store[K, V]):
         with self._lock:
             entry.hits += self._gain
             entry.stamp = clock.now
-            self.hits += 1
+            self._hits += 1
         return entry.value
 
     def _snapshot(self) -> list[Entry[K, V]]:
@@ -117,7 +117,7 @@ class LRUStore(GuardedStore[K, V], policies.LRUStore[K, V]):
         with self._lock:
             entry.hits += 1.0
             entry.stamp = clock.now
-            self.hits += 1
+            self._hits += 1
             entries = cast("OrderedDict[int, Entry[K, V]]", self._entries)
             if entry.serial in entries:
                 entries.move_to_end(entry.serial)

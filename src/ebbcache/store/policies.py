@@ -73,7 +73,7 @@ class LRUStore(Store[K, V]):
             return self.__missing__(key)
         entry.hits += 1.0
         entry.stamp = clock.now
-        self.hits += 1
+        self._hits += 1
         try:
             self._touch(entry.serial)
         except KeyError:  # removed by another thread since it was found
@@ -105,7 +105,7 @@ class LRUStore(Store[K, V]):
             return default
         entry.hits += 1.0
         entry.stamp = clock.now
-        self.hits += 1
+        self._hits += 1
         try:
             self._touch(entry.serial)
         except KeyError:
@@ -173,7 +173,7 @@ class LFUStore(Store[K, V]):
         super()._announce(entry, placed)
         if placed:
             self._ranks.push(entry.hits, entry.serial)
-        accesses = self.hits + self.misses
+        accesses = self._hits + self.misses
         left = self._age_at - accesses
         half_life = HALF_LIFE * len(self._entries)
         if left <= 0 or left > half_life:  # the latter: counters were reset, or the store shrank

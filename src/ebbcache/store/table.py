@@ -49,6 +49,7 @@ class Table(MutableMapping[K, V]):
         "_due",
         "_entries",
         "_gain",
+        "_hits",
         "_lock",
         "_seed",
         "_serials",
@@ -57,7 +58,6 @@ class Table(MutableMapping[K, V]):
         "_unordered",
         "_version",
         "_weight",
-        "hits",
         "listener",
         "misses",
         "nbytes",
@@ -74,8 +74,6 @@ class Table(MutableMapping[K, V]):
     """Bytes spent on a deadline."""
     _counters: ClassVar[type[Counts]] = Counts
     _heap: ClassVar[type[LazyHeap]] = LazyHeap
-    hits: int
-    """Lookups that found a live entry."""
     misses: int
     """Lookups that did not."""
     nbytes: int
@@ -88,6 +86,7 @@ class Table(MutableMapping[K, V]):
     _table: dict[int, Any]  # a key's hash -> its Entry, or a tuple of the entries that share the hash
     _entries: dict[int, Entry[K, V]]  # serial -> entry; LRUStore keeps it in order of use
     _slots: list[int]  # serials to sample from, some of them dead
+    _hits: int
     _due: LazyHeap  # deadlines that are numbers or datetimes
     _version: int  # counts commits
     _keeps_place = True  # a new value for a key takes over the old one's serial
@@ -108,11 +107,20 @@ class Table(MutableMapping[K, V]):
         self._version = 0
         self._weight: int | float = 0
         self.nbytes = 0
-        self.hits = 0
+        self._hits = 0
         self.misses = 0
         self.listener = None
         self.timer = timer
         _remember(self)
+
+    @property
+    def hits(self) -> int:
+        """Lookups that found a live entry."""
+        return self._hits
+
+    @hits.setter
+    def hits(self, count: int) -> None:
+        self._hits = count
 
     # ------------------------------------------------------------------------------------------- lookups
     # `__getitem__` and `get` say the same thing twice, and LRUStore says it again with a move: these are
@@ -136,7 +144,7 @@ class Table(MutableMapping[K, V]):
             return self.__missing__(key)
         entry.hits += self._gain
         entry.stamp = clock.now
-        self.hits += 1
+        self._hits += 1
         return entry.value
 
     @overload
@@ -164,7 +172,7 @@ class Table(MutableMapping[K, V]):
             return default
         entry.hits += self._gain
         entry.stamp = clock.now
-        self.hits += 1
+        self._hits += 1
         return entry.value
 
     def __contains__(self, key: object) -> bool:
@@ -234,7 +242,7 @@ class Table(MutableMapping[K, V]):
         """Count a hit on an entry that `_seek` found, and return its value."""
         entry.hits += self._gain
         entry.stamp = clock.now
-        self.hits += 1
+        self._hits += 1
         return entry.value
 
     def _snapshot(self) -> list[Entry[K, V]]:
