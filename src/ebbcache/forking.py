@@ -9,6 +9,12 @@ import os
 from collections.abc import Callable
 
 
+def in_parent(told: Callable[[], object]) -> None:
+    """Call `told()` after every fork of this process, in it."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_parent=told)
+
+
 def in_child(renew: Callable[[], object]) -> None:
     """Call `renew()` in every child that this process forks, before anything else runs there."""
     if hasattr(os, "register_at_fork"):

@@ -270,22 +270,6 @@ def test_a_newcomer_grows_to_its_part_and_the_others_make_way(
     assert played.headroom > 0
 
 
-def test_inherited_entries_are_no_bytes_of_the_childs_own(
-    played: Machine, cache: ebbcache.LRUCache[int, None]
-) -> None:
-    neighbours = played.governor.neighbours = Played([])
-    neighbours.after_fork = lambda: None  # type: ignore[method-assign]
-    fill(cache, 1_000)
-    played.look()
-    assert neighbours.said.cached == 1_000 * PAGE
-    played.governor.after_fork()
-    played.look()
-    assert neighbours.said.cached == 0
-    cache[1_000] = None
-    played.look()
-    assert neighbours.said.cached == PAGE
-
-
 def test_rooms_of_neighbours_are_kept_free(played: Machine, cache: ebbcache.LRUCache[int, None]) -> None:
     played.governor.neighbours = Played([Share(room=100 * MIB)])
     fill(cache, 10_000)

@@ -31,6 +31,7 @@ def view(headroom: int, cached: int, *, retained: int = 0, **more: Any) -> View:
         kept_free=MARKS.high,
         cap=LIMIT // 2,
         own=cached,
+        shared=0,
         inserting=0,
         mates=(),
         calm=True,

@@ -27,12 +27,13 @@ from ebbcache import engine
 from ebbcache.clock import clock
 from ebbcache.governor import allocator
 from ebbcache.governor.account import MIB, Account, Marks
+from ebbcache.governor.inheritance import Inheritance
 from ebbcache.governor.planning import Plan, Planner, View
 from ebbcache.governor.shares import Share
 from ebbcache.governor.trimming import Heap, Level, Malloc
 from ebbcache.governor.turns import Turns
 from ebbcache.memory import Reading
-from ebbcache.store import Allowance
+from ebbcache.store import IMPLEMENTATION, Allowance, apart
 from ebbcache.units import format_bytes
 
 log = logging.getLogger("ebbcache.governor")
@@ -45,6 +46,7 @@ FASTEST, SLOWEST = 0.01, 1.0  # s: bounds of the watcher's interval
 BURST = 1 << 30  # bytes/s: what others may allocate while nobody looks
 UNGOVERNED = 256 * MIB  # bytes: the allowance where nothing limits memory
 COLLECT_EVERY = 5.0  # s: between two full garbage collections when nothing else is left
+COPIED = 256 << 10  # bytes of shared entries: for giving up more than that malloc is trimmed
 LEARN_EVERY = 1.0  # s: how often growth asks malloc what came of what it freed
 
 State = Literal["calm", "soft", "hard", "exhausted"]
@@ -121,18 +123,17 @@ class Governor:
         self._grown = 0
         self._mates: list[Share] = []
         self._held = self._own = 0
-        self._inherited: int | None = 0
+        self.inheritance = Inheritance(timer)
         self._planner = Planner()
         self._turns = Turns()
 
     def after_fork(self) -> None:
-        """Begin anew in a forked child: with nobody's turn running, and with what it inherited.
-
-        Entries from before the fork lie in pages that it shares with its parent: dropping them gives
-        nothing back, and copies the pages that they are on. So they count as others' memory here.
-        """
+        """Begin anew in a forked child: with nobody's turn running, and with what it inherited."""
         self._turns = Turns()
-        self._inherited = None  # summed up at the first look: in the middle of a fork no other code runs
+        self.inheritance.after_fork(child=True)
+        apart(True)
+        # Others hold what its parent counts as cached, from the first moment on: that is no burst.
+        self.account, self._accounts = self.account.elsewhere(), {}
         self._mates = []
         if self.neighbours is not None:
             self.neighbours.after_fork()
@@ -179,6 +180,9 @@ class Governor:
     def _act(self, watching: bool) -> bool:
         self.looks += 1
         self._looked_at = self.timer()
+        in_doubt = watching and self.inheritance.in_doubt and self.state in ("calm", "soft")
+        if in_doubt and self.inheritance.find_out(engine.sizes(tallied_only=True)):
+            apart(False)
         reading = self._read()
         if reading is None:
             # Either nothing limits memory, or nothing could be read this time: no licence to grow.
@@ -215,15 +219,15 @@ class Governor:
         grant = freed // 2 if plan.level == "soft" and not watching else plan.grant
         self.allowance.left = 0 if exhausted else grant
         if self.neighbours is not None:
-            self.neighbours.publish(Share(self._own, self.allowance.left, self.rooms))
+            self.neighbours.publish(self._share())
         # A value that could not stay even if every cache made way for it is not taken in.
-        return not exhausted and self._inserting <= self.cap
+        return not exhausted and (not self._inserting or self._inserting <= self.cap)
 
     def _read(self, *, trimmed: bool = False) -> Reading | None:
         self._held = held = engine.sizes(tallied_only=True)
-        self._inherited = held if self._inherited is None else min(self._inherited, held)
+        self.inheritance.held(held)
         # The value being inserted is in usage already; counted as cached it is not mistaken for others.
-        self._own = held - self._inherited + self._inserting
+        self._own = held + self._inserting - (self.inheritance.shared if self.inheritance.child else 0)
         reading = self.memory.read()
         clock.tick()
         if reading is not None:
@@ -253,12 +257,17 @@ class Governor:
         if self.neighbours is None:
             return 0
         self.neighbours.join(reading.shared)
-        self.neighbours.publish(Share(self._own, max(0, self.allowance.left), self.rooms))
+        self.neighbours.publish(self._share())
         self._mates = self.neighbours.look()
         cached = sum(mate.cached for mate in self._mates)
         unexplained = reading.usage - self._own - cached - account.retained - account.others
         granted = sum(mate.grant for mate in self._mates)
         return min(cached + min(granted, max(0, unexplained)), max(0, reading.usage - self._own))
+
+    def _share(self) -> Share:
+        """Return what neighbours are to know. What a parent shares with its children it still counts."""
+        shared = 0 if self.inheritance.child else self.inheritance.shared
+        return Share(self._own, max(0, self.allowance.left), self.rooms, shared)
 
     # -- deciding --------------------------------------------------------------------------------------
 
@@ -301,7 +310,8 @@ class Governor:
                 self.marks,
                 self.kept_free,
                 self.cap,
-                self._own,
+                self._share().free,
+                self.inheritance.shared,
                 self._inserting,
                 self._mates,
                 self.state == "calm",
@@ -316,13 +326,17 @@ class Governor:
 
         Answers that no reading bears out may be lies: then ask only those whose bytes are counted here.
         """
-        usage, held = self.account.usage, self._held
+        usage, held, shared = self.account.usage, self._held, self.inheritance.shared
+        target = plan.target
+        if shared and self.reading is not None:
+            # What is not free to give copies pages first, here and in every other process that does so.
+            target = min(target, held - shared + max(MIB, self.reading.headroom // (1 + len(self._mates))))
         kind = "growth" if plan.growth else "hard" if plan.level == "hard" else "soft"
         self.passes[kind] += 1
         learns = not plan.growth or self.timer() - self._learnt_at >= LEARN_EVERY
         kept = self.heap.free() if learns else 0
         result = engine.reclaim(
-            plan.target,
+            target,
             plan.level == "hard",
             why="growth" if plan.growth else "pressure",
             seconds=self._budget(watching),
@@ -330,12 +344,16 @@ class Governor:
             most=usage,
             tallied_only=tallied_only,
         )
-        # In a forked child the oldest entries go first: those that it shares with its parent.
-        self._inherited = max(0, (self._inherited or 0) - result.freed)
+        own_first = self.inheritance.child and IMPLEMENTATION == "native"
+        gone = self.inheritance.gave(result.freed, held, own_first)
         if not watching:
-            self._planner.went_in_a_slice(result.freed, plan.target)
+            self._planner.went_in_a_slice(result.freed, target)
         self._note(result.freed, held)
         self._futile = 0 if result.freed else self._futile + 1
+        if gone:
+            if gone >= COPIED:  # undoes the copying
+                self._trim()
+            return result.freed
         if learns and result.freed >= MIB:
             self._learnt_at = self.timer()
             self._follow(result.freed, usage, 0 if plan.level != "calm" else kept, plan.level, watching)

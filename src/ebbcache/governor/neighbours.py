@@ -30,8 +30,8 @@ log = logging.getLogger("ebbcache.governor")
 FOLDER = "/dev/shm"
 SEARCH_EVERY = 0.5  # s
 MOST = 64  # neighbours; what more there are count as strangers
-_RECORD = struct.Struct("=4Q")
-_VERSION = 1
+_RECORD = struct.Struct("=5Q")
+_VERSION = 2
 _SANE = 1 << 62  # bytes: nobody holds more; a damaged record is left out
 
 
@@ -101,7 +101,7 @@ class Neighbours:
         """Tell the others; nothing is written that they know already."""
         if self._mine is None or mine == self._said:
             return
-        numbers = (mine.cached, mine.grant, mine.room)
+        numbers = (mine.cached, mine.grant, mine.room, mine.shared)
         record = _RECORD.pack(_VERSION, *(min(max(0, number), _SANE) for number in numbers))
         try:
             if self._mine.same():

@@ -40,7 +40,8 @@ class View:
     """What a look has found.
 
     `kept_free` is the headroom to restore, `cap` the most that all caches may hold, `own` what those of
-    this process do, with `inserting` bytes on their way in; `mates` are the neighbours.
+    this process do that it can give, with `inserting` bytes on their way in; `shared` is what it cannot,
+    because forked processes have it as well; `mates` are the neighbours.
     """
 
     reading: Reading
@@ -49,6 +50,7 @@ class View:
     kept_free: int
     cap: int
     own: int
+    shared: int
     inserting: int
     mates: Sequence[Share]
     calm: bool
@@ -148,7 +150,7 @@ class Planner:
             return 0
         self._step = min(1.0, 2 * self._step) if view.now - self._stepped_at < 2 * STEP else 1 / 8
         self._stepped_at = view.now
-        return int(view.own * self._step)
+        return int((view.own + view.shared) * self._step)
 
     def _fallen(self, view: View, headroom: int) -> int:
         """Return what to free under `min`, where the kernel must get memory back, whatever the credit.

@@ -12,25 +12,34 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What one process says of itself: the bytes its caches hold, may still take in, and keep free."""
+    """What one process says of itself: the bytes its caches hold, may still take in, and keep free.
+
+    Of those held, `shared` lie in pages that its forked children have as well: giving them frees nothing.
+    """
 
     cached: int = 0
     grant: int = 0
     room: int = 0
+    shared: int = 0
+
+    @property
+    def free(self) -> int:
+        """The bytes that it can give back."""
+        return max(0, self.cached - self.shared)
 
 
 def part_of_shortage(own: int, mates: Sequence[Share]) -> float:
     """Return the part of a shortage that a process with `own` bytes in caches is to make good.
 
-    As much of it as it holds of all that caches hold; something, even if it holds nothing: it may have
-    shrinkers whose size nobody knows.
+    As much of it as it holds of all that caches can give back; something, even if it holds nothing: it may
+    have shrinkers whose size nobody knows.
 
     >>> part_of_shortage(30, [Share(70)]), part_of_shortage(30, [])
     (0.3, 1.0)
     """
     if not mates:
         return 1.0
-    everything = own + sum(mate.cached for mate in mates)
+    everything = own + sum(mate.free for mate in mates)
     return max(own / max(everything, 1), 1 / (8 * (1 + len(mates))))
 
 
@@ -44,5 +53,5 @@ def part_of_excess(own: int, mates: Sequence[Share], cap: int) -> float:
     """
     fair = cap // (1 + len(mates))
     mine = max(0, own - fair)
-    everybodys = mine + sum(max(0, mate.cached - fair) for mate in mates)
+    everybodys = mine + sum(max(0, mate.free - fair) for mate in mates)
     return mine / everybodys if everybodys else part_of_shortage(own, mates)

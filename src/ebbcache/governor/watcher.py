@@ -15,7 +15,7 @@ import threading
 import weakref
 from typing import Protocol
 
-from ebbcache.forking import in_child
+from ebbcache.forking import in_child, in_parent
 from ebbcache.governor.deciding import SLOWEST, Governor
 from ebbcache.memory import Memory
 
@@ -143,4 +143,5 @@ class Watcher:
 def install(watcher: Watcher) -> None:
     """Keep `watcher` right for the rest of the process' life: forks and interpreter exit."""
     in_child(watcher.after_fork)
+    in_parent(lambda: watcher.governor.inheritance.after_fork(child=False))
     atexit.register(watcher.stop)

@@ -12,13 +12,14 @@ import errno
 import os
 from collections.abc import Callable
 from functools import cache
-from time import thread_time
+from time import perf_counter
 
 CLOEXEC = getattr(os, "O_CLOEXEC", 0)
 """Absent on Windows, where descriptors are not inherited anyway."""
 
 LONG = 0.0005
-"""Seconds of processor time: what takes longer is not read while others wait for the interpreter lock."""
+"""Seconds: what took longer `OFTEN` times running is not read while others wait for the interpreter lock."""
+OFTEN = 3
 
 _WORDS = {
     errno.ENOENT: "not there",
@@ -84,7 +85,7 @@ class Kept:
     to something else. So nothing is closed, emptied or written to that is not `same()` as what was opened.
     """
 
-    __slots__ = ("_identity", "_slow", "fd", "path")
+    __slots__ = ("_identity", "_late", "fd", "path")
 
     def __init__(self, path: str, flags: int = os.O_RDONLY) -> None:
         self.fd = -1
@@ -101,7 +102,7 @@ class Kept:
 
     def _own(self, fd: int) -> None:
         self.fd = fd
-        self._slow = False
+        self._late = 0
         self._identity = self._looked_up()
 
     def _looked_up(self) -> object:
@@ -115,12 +116,12 @@ class Kept:
 
     def read(self, size: int = 8192) -> bytes:
         """Return the file's content now, at most `size` bytes; raises OSError."""
-        if _pread is not None and not self._slow:
+        if _pread is not None and self._late < OFTEN:
             buffer = _buffer(size)()
-            began = thread_time()
+            began = perf_counter()
             count = _pread(self.fd, buffer, size, 0)
             # memory.stat of a group with many processors and children is added up while it is read.
-            self._slow = thread_time() - began > LONG
+            self._late = self._late + 1 if perf_counter() - began > LONG else 0
             if count >= 0:
                 return buffer.raw[:count]
         return os.pread(self.fd, size, 0)  # says what is wrong

@@ -48,7 +48,7 @@ IMPLEMENTATION = "native" if WHY_PURE is None else "pure"
 
 if TYPE_CHECKING or IMPLEMENTATION == "pure":
     from ebbcache.store.entry import Entry
-    from ebbcache.store.numbers import Allowance, Counts, trust_leaves
+    from ebbcache.store.numbers import Allowance, Counts, apart, trust_leaves
     from ebbcache.store.reference import Store
 
     if TYPE_CHECKING or not is_free_threaded():
@@ -69,6 +69,7 @@ else:
         LRUStore,
         Memo,
         Store,
+        apart,
         trust_leaves,
     )
 
@@ -84,5 +85,6 @@ __all__ = [
     "LRUStore",
     "Memo",
     "Store",
+    "apart",
     "trust_leaves",
 ]

@@ -4,6 +4,7 @@ from typing import Any, Generic, TypeVar
 K = TypeVar("K")
 V = TypeVar("V")
 
+def apart(yes: bool, /) -> None: ...
 def trust_leaves(plain: bool, /) -> None: ...
 
 Instance: type[Any] | None

@@ -29,6 +29,13 @@ class Counts:
         self.listener_errors = 0
 
 
+def apart(yes: bool) -> None:
+    """Take note of whether the entries of this moment are shared with another process, since a fork.
+
+    The native LRU store then gives up what came in later first; this one keeps to the order of use.
+    """
+
+
 def trust_leaves(plain: bool) -> None:
     """Take note of whether exact str, bytes, int, float and the like weigh just their block.
 

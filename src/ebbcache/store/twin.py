@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import MutableMapping
 from typing import Any, ClassVar
 
-from ebbcache.store._store import Allowance, Core, Counts, Entry, Instance, Memo, trust_leaves
+from ebbcache.store._store import Allowance, Core, Counts, Entry, Instance, Memo, apart, trust_leaves
 from ebbcache.store.entry import K, V
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "LRUStore",
     "Memo",
     "Store",
+    "apart",
     "trust_leaves",
 ]
 

@@ -40,7 +40,8 @@ core_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwar
     s->st = st;
     s->policy = policy;
     s->shift = 32;
-    s->head = s->tail = s->vacant = NIL;
+    s->head = s->tail = s->vacant = s->last = NIL;
+    s->forks = st->forks;
     s->gain = 1.0;
     s->seed = 1;
     s->ttl = Py_NAN;

@@ -140,8 +140,10 @@ put(Core *s, const Wanted *wanted, uint32_t *slot, Row *old)
         at->size = (uint32_t)wanted->size;
     s->uses[i].stamp = wanted->hits == wanted->hits ? wanted->stamp : clock_now(s->st);
     set_hits(s, i, hits);
-    if (s->policy == LRU)
+    if (s->policy == LRU) {
+        note_fork(s);
         order_append(s, i);
+    }
     set_cost(s, i, wanted->cost);
     if (s->weights != NULL)
         s->weights[i] = wanted->weight;
@@ -171,7 +173,7 @@ put(Core *s, const Wanted *wanted, uint32_t *slot, Row *old)
             heap_push(&s->ranks, hits, i, i);
         tighten(s);
         /* A compaction leaves the newest last. */
-        *slot = s->policy == LRU ? s->tail : s->used - 1;
+        *slot = s->policy == LRU ? s->last : s->used - 1;
     }
     if (s->policy == LFU)
         age(s);
@@ -293,6 +295,7 @@ exchange(Core *s, const Plain *new, Counts *counts)
     set_hits(s, i, s->gain);
     set_cost(s, i, new->cost);
     set_due(s, i, new->when);
+    note_fork(s);
     order_renew(s, i);
     note_collected(s, new->key, new->value);
     s->version += 2; /* one has left, one has come */
@@ -326,7 +329,7 @@ insert_slowly(Core *s, const Plain *new, uint64_t missing, Counts *counts)
             PyObject *told = Py_NewRef(s->slots[kept].key), *what = Py_NewRef(s->slots[kept].value);
             failed = expire(s, NULL, &rows);
             counts->expirations += (long long)rows.count;
-            kept = s->policy == LRU ? s->tail : s->used - 1;
+            kept = s->policy == LRU ? s->last : s->used - 1;
             if (s->live == 0 || !is_linked(s, kept, told, what))
                 kept = NIL;
             uint64_t version = s->version;

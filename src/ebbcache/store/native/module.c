@@ -94,6 +94,19 @@ trust_leaves(PyObject *module, PyObject *arg)
     Py_RETURN_NONE;
 }
 
+/* apart(yes): whether the entries of this moment are shared with another process, as they are after a fork. */
+static PyObject *
+apart(PyObject *module, PyObject *arg)
+{
+    int yes = PyObject_IsTrue(arg);
+    if (yes < 0)
+        return NULL;
+    State *st = PyModule_GetState(module);
+    st->apart = yes;
+    st->forks++;
+    Py_RETURN_NONE;
+}
+
 static int
 store_traverse(PyObject *module, visitproc visit, void *arg)
 {
@@ -144,6 +157,7 @@ store_free(void *module)
 
 static PyMethodDef store_functions[] = {
     {"trust_leaves", trust_leaves, METH_O, "Say whether str, bytes, int and float may be weighed in C."},
+    {"apart", apart, METH_O, "Say whether the entries of this moment are shared with another process."},
     {NULL},
 };
 

@@ -15,17 +15,24 @@
 
 /* --------------------------------------------------------------------------------------------- LRU's list */
 
+/* Newest of all, but for what was inherited through a fork: that lies behind `last`, to be given up when
+ * nothing else is left, as its pages are other processes' as well and dropping it gives nothing back. */
 void
 order_append(Core *s, uint32_t i)
 {
     Slot *slots = s->slots;
-    slots[i].as.order.prev = s->tail;
-    slots[i].as.order.next = NIL;
-    if (s->tail == NIL)
+    uint32_t prev = s->last, next = prev == NIL ? s->head : slots[prev].as.order.next;
+    slots[i].as.order.prev = prev;
+    slots[i].as.order.next = next;
+    if (prev == NIL)
         s->head = i;
     else
-        slots[s->tail].as.order.next = i;
-    s->tail = i;
+        slots[prev].as.order.next = i;
+    if (next == NIL)
+        s->tail = i;
+    else
+        slots[next].as.order.prev = i;
+    s->last = i;
 }
 
 void
@@ -33,6 +40,8 @@ order_remove(Core *s, uint32_t i)
 {
     Slot *slots = s->slots;
     uint32_t prev = slots[i].as.order.prev, next = slots[i].as.order.next;
+    if (s->last == i)
+        s->last = prev;
     if (prev == NIL)
         s->head = next;
     else

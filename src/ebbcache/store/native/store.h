@@ -136,6 +136,8 @@ typedef struct {
     PyObject *moment;          /* ebbcache.store.heap.moment */
     PyObject *s_missing, *s_gone, *s_insert, *s_policy, *s_dated, *s_pop, *s_expired, *s_deleted, *s_evicted, *s_user;
     PyObject *long_sizeof, *str_sizeof;  /* what C cannot tell by itself */
+    uint32_t forks;            /* rises when entries begin, or cease, to be shared with other processes */
+    int apart;                 /* which of the two */
     int leaves;                /* the sizes of str, bytes, int and float are nobody else's business */
 } State;
 
@@ -157,6 +159,8 @@ typedef struct {
     uint32_t mask;
     uint32_t room, used, live;  /* slots that there is memory for, were ever filled, are filled */
     uint32_t head, tail, vacant;
+    uint32_t last;     /* LRU: what comes in, or is used, is linked behind this one: the tail, or see order_append */
+    uint32_t forks;    /* of the state's, those that this store took note of */
     uint64_t version;  /* rises whenever an entry is linked or unlinked */
     uint32_t links;    /* deadlines linked so far; at their wrap, ties are broken the other way round */
 
@@ -592,12 +596,27 @@ is_fresh(Core *s, uint32_t i)
     return when != when || is_before(s, when);
 }
 
+/* Take note of a fork: what is there by now is inherited. */
+static inline void
+note_fork(Core *s)
+{
+    if (UNLIKELY(s->forks != s->st->forks)) {
+        s->forks = s->st->forks;
+        s->last = s->st->apart ? NIL : s->tail;
+    }
+}
+
 /* Make an entry of an LRU store the newest. */
 static inline void
 order_renew(Core *s, uint32_t i)
 {
-    if (s->tail == i)
+    if (s->last == i)
         return;
+    if (UNLIKELY(s->last != s->tail)) {
+        order_remove(s, i);
+        order_append(s, i);
+        return;
+    }
     Slot *slots = s->slots;
     uint32_t prev = slots[i].as.order.prev, next = slots[i].as.order.next, tail = s->tail;
     /* Stores wait for memory one after the other, loads together. */
@@ -612,7 +631,7 @@ order_renew(Core *s, uint32_t i)
     slots[i].as.order.prev = tail;
     slots[i].as.order.next = NIL;
     slots[tail].as.order.next = i;
-    s->tail = i;
+    s->tail = s->last = i;
 }
 
 /* Count a hit on a slot. Calls nothing. */

@@ -479,7 +479,10 @@ compact(Core *s)
                 pages_free(index, (size_t)places * sizeof *index);
             return;
         }
+        uint32_t last = NIL;
         for (uint32_t from = s->head; from != NIL; from = s->slots[from].as.order.next, to++) {
+            if (from == s->last)
+                last = to;
             slots[to] = s->slots[from];
             uses[to] = s->uses[from];
             if (costs)
@@ -514,6 +517,7 @@ compact(Core *s)
         s->room = room;
         s->head = to ? 0 : NIL;
         s->tail = to ? to - 1 : NIL;
+        s->last = last;
         s->vacant = NIL;
         s->used = to;
     }
@@ -604,6 +608,7 @@ table_drain(Core *s, Core *into)
     TAKE(live, 0);
     TAKE(head, NIL);
     TAKE(tail, NIL);
+    TAKE(last, NIL);
     TAKE(vacant, NIL);
 #undef TAKE
     s->nbytes = 0;
@@ -692,6 +697,7 @@ table_check(Core *s)
             HOLDS(s->slots[i].key != NULL && s->slots[i].as.order.prev == prev, "a broken order");
         }
         HOLDS(walked == s->live && s->tail == prev, "an order that misses entries");
+        HOLDS(s->last == NIL || s->slots[s->last].key != NULL, "a vacant slot to link behind");
         for (uint32_t i = s->vacant; i != NIL; i = s->slots[i].as.order.next) {
             HOLDS(++vacant <= s->used, "a cycle of vacant slots");
             HOLDS(s->slots[i].key == NULL, "a filled slot among the vacant");
