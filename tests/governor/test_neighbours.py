@@ -195,10 +195,10 @@ class Played(Neighbours):
     def join(self, ceiling: str | None) -> None:
         pass
 
-    def publish(self, mine: Share) -> None:
+    def publish(self, mine: Share, *, closely: bool = True) -> None:
         self.said = mine
 
-    def look(self) -> list[Share]:
+    def look(self, *, closely: bool = True) -> list[Share]:
         return self.shares
 
 

@@ -67,12 +67,12 @@ class Neighbourhood(Protocol):
         """Be one of those under `ceiling`."""
         ...
 
-    def publish(self, mine: Share) -> None:
-        """Tell the others."""
+    def publish(self, mine: Share, *, closely: bool = True) -> None:
+        """Tell the others; `closely`: even if there are none, for somebody may come."""
         ...
 
-    def look(self) -> list[Share]:
-        """Return what the others say."""
+    def look(self, *, closely: bool = True) -> list[Share]:
+        """Return what the others say; `closely`: see first whether anybody came or left."""
         ...
 
     def leave(self) -> None:
@@ -114,6 +114,7 @@ class Governor:
         self.account = Account()
         self._accounts: dict[str, Account] = {}
         self._inserting = 0
+        self._watching = False
         self._rooms: list[tuple[int, int]] = []
         self._collected_at = self._learnt_at = float("-inf")
         self._looked_at = float("-inf")
@@ -154,6 +155,9 @@ class Governor:
 
     def look(self) -> None:
         """Read and act once, as the watcher does; passed over while another thread is at it."""
+        if self.neighbours is not None and not self._bursting:
+            # Takes system calls that let other threads run: before the turn, for which inserts may wait.
+            self.neighbours.look()
         self._turns.within(WAIT, self._look)
 
     def _overdraw(self) -> bool:
@@ -169,8 +173,9 @@ class Governor:
     def _look(self, inserting: int | None = None) -> bool:
         """Read and act; for an insert of so many bytes, or (None) for the watcher, which has more time."""
         self._inserting = inserting or 0
+        self._watching = inserting is None
         try:
-            return self._act(watching=inserting is None)
+            return self._act(self._watching)
         finally:
             self._inserting = 0
             # Only now: a handler writes to some file, and memory may have been a matter of milliseconds.
@@ -219,7 +224,7 @@ class Governor:
         grant = freed // 2 if plan.level == "soft" and not watching else plan.grant
         self.allowance.left = 0 if exhausted else grant
         if self.neighbours is not None:
-            self.neighbours.publish(self._share())
+            self.neighbours.publish(self._share(), closely=self._watching and not self._bursting)
         # A value that could not stay even if every cache made way for it is not taken in.
         return not exhausted and (not self._inserting or self._inserting <= self.cap)
 
@@ -257,8 +262,8 @@ class Governor:
         if self.neighbours is None:
             return 0
         self.neighbours.join(reading.shared)
-        self.neighbours.publish(self._share())
-        self._mates = self.neighbours.look()
+        self.neighbours.publish(self._share(), closely=self._watching and not self._bursting)
+        self._mates = self.neighbours.look(closely=False)
         cached = sum(mate.cached for mate in self._mates)
         unexplained = reading.usage - self._own - cached - account.retained - account.others
         granted = sum(mate.grant for mate in self._mates)

@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable
 
 from ebbcache.governor.shares import Share
-from ebbcache.memory.files import Kept, version
+from ebbcache.memory.files import Kept
 
 log = logging.getLogger("ebbcache.governor")
 
@@ -51,7 +51,7 @@ class Neighbours:
         self._said: Share | None = None
         self._others: dict[str, Kept] = {}
         self._search_at = float("-inf")
-        self._version: object = None
+        self._changed_at = 0
 
     def join(self, ceiling: str | None) -> None:
         """Be one of those under `ceiling`, and no longer of those under another; None: be alone."""
@@ -97,26 +97,33 @@ class Neighbours:
         except OSError:
             return None
 
-    def publish(self, mine: Share) -> None:
-        """Tell the others; nothing is written that they know already."""
-        if self._mine is None or mine == self._said:
+    def publish(self, mine: Share, *, closely: bool = True) -> None:
+        """Tell the others; nothing is written that they know already.
+
+        Nor if there are none, unless `closely`: each system call lets other threads have their turn.
+        """
+        if self._mine is None or mine == self._said or not (closely or self._others):
             return
         numbers = (mine.cached, mine.grant, mine.room, mine.shared)
         record = _RECORD.pack(_VERSION, *(min(max(0, number), _SANE) for number in numbers))
         try:
             if self._mine.same():
-                self._mine.write(record)
+                os.pwrite(self._mine.fd, record, 0)
                 self._said = mine
             else:  # a program that becomes a daemon closes every descriptor there is
                 self._withdraw()
         except OSError:
             self._withdraw()
 
-    def look(self) -> list[Share]:
-        """Return what the others under the same ceiling say, in no order."""
+    def look(self, *, closely: bool = True) -> list[Share]:
+        """Return what the others under the same ceiling say, in no order.
+
+        Whether anybody came or left is looked up `closely`, and in any case every other `SEARCH_EVERY`.
+        """
         if self._mine is None:
             return []
-        if self._timer() >= self._search_at or self._changed():
+        late = self._timer() - self._search_at
+        if late >= (0.0 if closely else SEARCH_EVERY) or (closely and self._changed()):
             self._search_at = self._timer() + SEARCH_EVERY
             self._search()
         found: list[Share] = []
@@ -132,11 +139,11 @@ class Neighbours:
     def _changed(self) -> bool:
         """Whether somebody came or left: a newcomer counts from its first moment on."""
         try:
-            now = version(f"{self._place}")
+            changed_at = os.stat(f"{self._place}").st_mtime_ns
         except OSError:
             return True
-        before, self._version = self._version, now
-        return before != now
+        before, self._changed_at = self._changed_at, changed_at
+        return before != changed_at
 
     def _search(self) -> None:
         assert self._place is not None

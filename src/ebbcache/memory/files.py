@@ -51,31 +51,12 @@ def keeping_turn(name: str, *arguments: type) -> Callable[..., int] | None:
     return found
 
 
-_AT = ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_long
-_pread, _pwrite = keeping_turn("pread", *_AT), keeping_turn("pwrite", *_AT)
-_stat = keeping_turn("stat", ctypes.c_char_p, ctypes.c_char_p)
-_fstat = keeping_turn("fstat", ctypes.c_int, ctypes.c_char_p)
+_pread = keeping_turn("pread", ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_long)
 
 
 @cache
 def _buffer(size: int) -> type[ctypes.Array[ctypes.c_char]]:
     return ctypes.c_char * size
-
-
-def _failed(answer: int) -> bool:
-    return answer & 0xFFFFFFFF != 0  # an int of C, in whatever else the register held
-
-
-def version(path: str) -> object:
-    """Return something that differs when names in the folder `path` have changed; raises OSError.
-
-    It may differ for less: the bytes of its `struct stat` are compared, whatever they mean.
-    """
-    if _stat is not None:
-        buffer = _buffer(512)()  # twice what any platform needs
-        if not _failed(_stat(os.fsencode(path), buffer)):
-            return buffer.raw
-    return os.stat(path).st_mtime_ns
 
 
 class Kept:
@@ -103,16 +84,8 @@ class Kept:
     def _own(self, fd: int) -> None:
         self.fd = fd
         self._late = 0
-        self._identity = self._looked_up()
-
-    def _looked_up(self) -> object:
-        """Return what tells the open file from any other; raises OSError."""
-        if _fstat is not None:
-            buffer = _buffer(512)()
-            if not _failed(_fstat(self.fd, buffer)):
-                return buffer.raw[:16]  # device and inode, on every Linux
-        status = os.fstat(self.fd)
-        return status.st_dev, status.st_ino
+        status = os.fstat(fd)
+        self._identity = status.st_dev, status.st_ino
 
     def read(self, size: int = 8192) -> bytes:
         """Return the file's content now, at most `size` bytes; raises OSError."""
@@ -126,17 +99,13 @@ class Kept:
                 return buffer.raw[:count]
         return os.pread(self.fd, size, 0)  # says what is wrong
 
-    def write(self, data: bytes) -> None:
-        """Write `data` over the file's beginning; raises OSError."""
-        if _pwrite is None or _pwrite(self.fd, data, len(data), 0) != len(data):
-            os.pwrite(self.fd, data, 0)
-
     def same(self) -> bool:
         """Whether the descriptor still is what it was when this was made."""
         try:
-            return self._looked_up() == self._identity
+            status = os.fstat(self.fd)
         except OSError:
             return False
+        return (status.st_dev, status.st_ino) == self._identity
 
     def close(self, _close: Callable[[int], None] = os.close) -> None:
         """Close at once: only where no other thread can be reading."""
