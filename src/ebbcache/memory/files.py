@@ -18,7 +18,7 @@ CLOEXEC = getattr(os, "O_CLOEXEC", 0)
 """Absent on Windows, where descriptors are not inherited anyway."""
 
 LONG = 0.0005
-"""Seconds: what took longer `OFTEN` times running is not read while others wait for the interpreter lock."""
+"""Seconds: what takes longer `OFTEN` times running is no longer read with the interpreter lock kept."""
 OFTEN = 3
 
 _WORDS = {
