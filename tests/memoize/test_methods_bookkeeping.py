@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import gc
+import pickle
 import threading
 
 import pytest
@@ -46,6 +48,22 @@ class TestBookkeeping:
         C.f.cache_clear()
         self.check(C.f, instances)
         assert len(C.f.cache) == 0
+
+    @pytest.mark.parametrize("policy", ["density", "lru", "lfu"])
+    @pytest.mark.parametrize("copy", [copy.copy, copy.deepcopy, pickle.dumps, lambda cache: cache | {}])
+    def test_copies_are_refused(self, policy, copy):
+        """What a copy gave up would be forgotten here, and stay when its instance dies."""
+
+        class C:
+            @cachedmethod(policy=policy)
+            def f(self, x):
+                return x
+
+        c = C()
+        c.f(1)
+        with pytest.raises(TypeError, match=r"entries of .*C\.f belong to instances"):
+            copy(C.f.cache)
+        self.check(C.f, [c])
 
     def test_an_owner_that_loses_its_last_entry_while_it_computes(self):
         class C:

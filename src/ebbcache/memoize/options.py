@@ -85,12 +85,13 @@ class Options:
     def cache(
         self,
         func: Callable[..., Any],
+        kind: type[Cache[Any, Any]],
         sizeof: Callable[[Any, Any], int] | None,
         listener: Callable[[Any, Any, Cause], object] | None,
     ) -> Cache[Any, Any]:
         """Make the cache for a function, named after it unless a name was given."""
         name = self.name if self.name is not None else full_name(func)
-        return self.kind(self.maxsize, maxbytes=self.maxbytes, name=name, sizeof=sizeof, listener=listener)
+        return kind(self.maxsize, maxbytes=self.maxbytes, name=name, sizeof=sizeof, listener=listener)
 
     def call(self, func: Callable[..., Any], *, method: bool) -> Call:
         """Find out how this function's calls become keys."""

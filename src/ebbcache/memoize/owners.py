@@ -16,10 +16,11 @@ entries, and 100 bytes for each further entry, which the entries' sizes include.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import weakref
 from collections.abc import Callable, Hashable
-from typing import Any, Final
+from typing import Any, Final, Never
 
 from ebbcache.caches import Cache, Cause
 from ebbcache.store import Instance
@@ -44,6 +45,22 @@ class Owner(weakref.ref[Any]):
     """Stands in keys for the instance; never used again for another."""
     keys: dict[int, Any]
     """The entries' keys, each under its own id, so that no `__hash__` or `__eq__` of an argument runs."""
+
+
+@functools.cache
+def refusing(kind: type[Cache[Any, Any]]) -> type[Cache[Any, Any]]:
+    """Return a *kind* of cache that is neither copied nor pickled.
+
+    Its keys stand for instances that live here, and what a copy gives up would be taken for given up here.
+    """
+
+    def refuse(cache: Cache[Any, Any]) -> Never:
+        raise TypeError(
+            f"the entries of {cache.name} belong to instances; a method's cache cannot be copied or pickled"
+        )
+
+    own = {"__module__": kind.__module__, "__doc__": kind.__doc__, "_twin": refuse, "__getstate__": refuse}
+    return type(kind.__name__, (kind,), own)
 
 
 class _Anchor:
@@ -116,6 +133,7 @@ class Owners:
         """Answer a function ``(key, value, ttl, cost, owner)`` that stores in *cache* and notes the key."""
         self._drop = cache.pop
         by_id, by_serial = self._by_id, self._by_serial
+        insert = cache._insert  # pyright: ignore[reportPrivateUsage] - `set` checks what is known to be right
 
         def store(key: Any, value: Any, ttl: float | None, cost: float, owner: Owner) -> None:
             # Noted first: whatever happens to the entry, even while it is being stored, `left` hears of it.
@@ -128,7 +146,7 @@ class Owners:
                 return
             try:
                 # The commonest value that would keep its instance alive is the instance itself.
-                cache.set(key, ITSELF if value is owner() else value, ttl, cost)
+                insert(key, hash(key), ITSELF if value is owner() else value, ttl, cost)
             except BaseException:
                 self._forget(owner, key)
                 raise

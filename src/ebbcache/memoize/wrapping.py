@@ -20,7 +20,7 @@ from ebbcache.memoize import front
 from ebbcache.memoize.invalidated import Invalidated
 from ebbcache.memoize.native import as_native
 from ebbcache.memoize.options import Options, full_name
-from ebbcache.memoize.owners import ITSELF, Owners
+from ebbcache.memoize.owners import ITSELF, Owners, refusing
 from ebbcache.memoize.protocols import CacheInfo
 from ebbcache.memoize.singleflight import Flights
 from ebbcache.sizing import sizeof as measured
@@ -39,11 +39,11 @@ def wrap(func: Callable[..., Any], options: Options, *, method: bool = False) ->
     owners = Owners(full_name(func)) if method else None
     store: Callable[..., None]
     if owners is not None:
-        cache = options.cache(func, _owned_size(options, owners), owners.left)
+        cache = options.cache(func, refusing(options.kind), _owned_size(options, owners), owners.left)
         store = owners.storing(cache)
         values: dict[str, Any] = {"find": owners.find, "enter": owners.enter, "ITSELF": ITSELF}
     else:
-        cache = options.cache(func, options.sizeof, None)
+        cache = options.cache(func, options.kind, options.sizeof, None)
         store = cache.set
         values = {}
     key_of = call.key_of(**values)
