@@ -1,8 +1,7 @@
 """Whether threads take turns: free-threaded CPython (PEP 703) runs them side by side.
 
-Such an interpreter brings its GIL back, for the whole process, when an extension is loaded that does not
-say that it can do without. Ours do not say so yet; so where there is no GIL they are loaded only if
-``EBBCACHE_NATIVE=1`` asks for them, and the pure store with its locks does the work. Bound: asked once.
+The native store says that it can do without a GIL and does the work there, too; the pure one brings locks
+along, of which it has no need elsewhere. Bound: asked once.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ import queue
 import random
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -185,9 +186,11 @@ class TestThreads:
 class Helper:
     """A thread that uses a cache on request, so that whoever asks finds out if it holds a lock."""
 
-    def __init__(self, cache: Any) -> None:
+    def __init__(self, cache: Any, busy: bool = False) -> None:
         self.requests: queue.SimpleQueue[threading.Event | None] = queue.SimpleQueue()
         self.cache = cache
+        self.asking = False
+        self.busy = busy  # whoever asks does not block meanwhile, which would suspend a critical section
         self.helped = 0
         self.stuck = 0
         self.thread = threading.Thread(target=self.run)
@@ -200,14 +203,20 @@ class Helper:
             done.set()
 
     def help(self) -> None:
-        if threading.current_thread() is self.thread or self.stuck:
+        # A destructor that comes while the event is waited for would wait inside of the event's own lock.
+        if threading.current_thread() is self.thread or self.stuck or self.asking:
             return
+        self.asking = True
         done = threading.Event()
         self.requests.put(done)
-        if done.wait(timeout=20):
+        end = time.monotonic() + 20
+        while self.busy and not done.is_set() and time.monotonic() < end:
+            pass
+        if done.wait(timeout=0 if self.busy else 20):
             self.helped += 1
         else:
             self.stuck += 1
+        self.asking = False
 
     def __enter__(self) -> Helper:
         self.thread.start()
@@ -221,7 +230,8 @@ class Helper:
 class TestNoLockIsHeld:
     """Foreign code may wait for another thread that uses the cache, wherever it is called from."""
 
-    def test_by_destructors_listeners_sizers_and_keys(self, kind: Any) -> None:
+    @pytest.mark.parametrize("busy", [False, True], ids=["waiting", "busy"])
+    def test_by_destructors_listeners_sizers_and_keys(self, kind: Any, busy: bool) -> None:
         class Waits:
             def __init__(self, name: int) -> None:
                 self.name = name
@@ -242,7 +252,7 @@ class TestNoLockIsHeld:
             return 10
 
         cache = kind(4, maxbytes=90, sizeof=asked, listener=asked)
-        helper = Helper(cache)
+        helper = Helper(cache, busy)
         with helper:
             for n in range(30):
                 cache[Waits(n % 9)] = Waits(-n)

@@ -10,13 +10,17 @@ from typing import Any
 
 import pytest
 from both_stores import IMPLEMENTATIONS
-from native_operations import KINDS, OPERATIONS, Awkward
+from native_operations import KINDS, OPERATIONS, Awkward, allocations
 
 from ebbcache import governor
 from ebbcache.memoize import cached, lru_cache
 
 native = pytest.importorskip("ebbcache.store._store")
-testcapi = pytest.importorskip("_testcapi", reason="needs CPython's own test module")
+
+
+@pytest.fixture
+def testcapi() -> Any:
+    return allocations()
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +47,9 @@ def make(request: pytest.FixtureRequest) -> Callable[..., Any]:
 
 
 @pytest.mark.parametrize("operation", OPERATIONS.values(), ids=list(OPERATIONS))
-def test_any_allocation_may_fail(make: Callable[..., Any], operation: Callable[[Any], object]) -> None:
+def test_any_allocation_may_fail(
+    make: Callable[..., Any], operation: Callable[[Any], object], testcapi: Any
+) -> None:
     for failing in range(200):
         cache = make(150)
         for n in range(60):
@@ -63,7 +69,7 @@ def test_any_allocation_may_fail(make: Callable[..., Any], operation: Callable[[
 
 
 @pytest.mark.parametrize("make_function", [cached, lru_cache(maxsize=100)], ids=["cached", "lru_cache"])
-def test_any_allocation_of_a_call_may_fail(make_function: Any) -> None:
+def test_any_allocation_of_a_call_may_fail(make_function: Any, testcapi: Any) -> None:
     @make_function
     def add(a: int, b: int = 5, c: float = 1.0) -> float:
         return a + b + c

@@ -7,20 +7,17 @@ environment makes that 10,000, which takes some minutes. A leak of one a time sh
 from __future__ import annotations
 
 import gc
-import os
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from native_operations import KINDS, OPERATIONS, Awkward
+from native_operations import KINDS, OPERATIONS, REPEAT, Awkward, stands_still
 
 from ebbcache import governor
 from ebbcache.memoize import cached, lru_cache
 
 native = pytest.importorskip("ebbcache.store._store")
-
-REPEAT = int(os.environ.get("EBBCACHE_REPEAT", "200"))
 
 
 @pytest.fixture(autouse=True)
@@ -32,25 +29,6 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     sys.setswitchinterval(interval)
     Awkward.angry = False
-
-
-def stands_still(once: Callable[[int], object], watched: list[Any]) -> None:
-    """Have `once` done again and again; assert that references to `watched` and blocks of memory stay."""
-    for n in range(20):
-        once(n)
-    gc.collect()
-    before = [sys.getrefcount(each) for each in watched]
-    batch, growths = REPEAT // 4, []
-    while len(growths) < 4 or (len(growths) < 40 and min(growths) >= batch / 4):
-        # Threads that are just starting may allocate meanwhile, and the interpreter keeps some blocks for
-        # next time; neither is so in each of many batches.
-        blocks = sys.getallocatedblocks()
-        for n in range(batch):
-            once(n)
-        gc.collect()
-        growths.append(sys.getallocatedblocks() - blocks)
-    assert [sys.getrefcount(each) for each in watched] == before
-    assert min(growths) < batch / 4
 
 
 def failing(operation: Callable[[Any], object], cache: Any, angry: bool) -> None:

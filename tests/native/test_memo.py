@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from native_operations import allocations
 
 import ebbcache
 from ebbcache import store
@@ -148,17 +149,20 @@ def test_ten_thousand_calls_of_each_kind_leave_no_reference(name):
         once()
     gc.collect()
     counts = [sys.getrefcount(each) for each in (*held, f, Owner, named, Awkward)]
-    blocks = sys.getallocatedblocks()
-    for _ in range(10_000 // len(calls)):
-        once()
-    gc.collect()
+    growths = []
+    for _ in range(4):  # the interpreter may keep some blocks for later, though not each time
+        blocks = sys.getallocatedblocks()
+        for _ in range(2_500 // len(calls)):
+            once()
+        gc.collect()
+        growths.append(sys.getallocatedblocks() - blocks)
     assert [sys.getrefcount(each) for each in (*held, f, Owner, named, Awkward)] == counts
-    assert sys.getallocatedblocks() - blocks < 500
+    assert min(growths) < 250  # a leak of one each time is 500
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_any_allocation_of_a_call_may_fail(name, monkeypatch):
-    testcapi = pytest.importorskip("_testcapi", reason="needs CPython's own test module")
+    testcapi = allocations()
     monkeypatch.setattr("ebbcache.governor.watch_expiry", lambda cache: None)
     f = fresh()[name]
     args: tuple[Any, ...] = () if name == "nothing" else (2.5,)

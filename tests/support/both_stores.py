@@ -2,7 +2,7 @@
 
 `ebbcache.caches` has the caches on the implementation that was chosen at import; those on the other one are
 made here, of the same two bases. `IMPLEMENTATIONS` holds what there is: "pure", and "native" where the
-extension was built and there is a GIL. Bound: nothing is copied; what caches do is in `ebbcache.caches`.
+extension was built. Bound: nothing is copied; what caches do is in `ebbcache.caches`.
 """
 
 from __future__ import annotations
@@ -35,10 +35,9 @@ def _add(name: str, stores: Any) -> None:
 
 
 _add("pure", guarded if is_free_threaded() else policies)
-if not is_free_threaded():  # where importing the other one would bring the GIL back
-    try:
-        from ebbcache.store import twin
-    except ImportError:
-        pass
-    else:
-        _add("native", twin)
+try:
+    from ebbcache.store import twin
+except ImportError:
+    pass
+else:
+    _add("native", twin)

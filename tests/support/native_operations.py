@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
+import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from both_stores import IMPLEMENTATIONS
+
+from ebbcache.gil import is_free_threaded
 
 CACHES = IMPLEMENTATIONS.get("native")
 KINDS: dict[str, Callable[..., Any]] = {}
@@ -17,6 +23,35 @@ if CACHES is not None:
         "Density": CACHES.DensityCache,
         "TTL": lambda *args, **kwargs: CACHES.TTLCache(*args, ttl=3600.0, **kwargs),
     }
+
+
+REPEAT = int(os.environ.get("EBBCACHE_REPEAT", "200"))
+
+
+def stands_still(once: Callable[[int], object], watched: list[Any]) -> None:
+    """Have `once` done again and again; assert that references to `watched` and blocks of memory stay."""
+    for n in range(20):
+        once(n)
+    gc.collect()
+    before = [sys.getrefcount(each) for each in watched]
+    batch, growths = REPEAT // 4, []
+    while len(growths) < 4 or (len(growths) < 40 and min(growths) >= batch / 4):
+        # Threads that are just starting may allocate meanwhile, and the interpreter keeps some blocks for
+        # next time; neither is so in each of many batches.
+        blocks = sys.getallocatedblocks()
+        for n in range(batch):
+            once(n)
+        gc.collect()
+        growths.append(sys.getallocatedblocks() - blocks)
+    assert [sys.getrefcount(each) for each in watched] == before
+    assert min(growths) < batch / 4
+
+
+def allocations() -> Any:
+    """Return the module that can have any one allocation fail; skip where that is no use."""
+    if is_free_threaded():
+        pytest.skip("a list that gets no memory crashes a CPython 3.13 without a GIL (PyList_New)")
+    return pytest.importorskip("_testcapi", reason="needs CPython's own test module")
 
 
 class Awkward:

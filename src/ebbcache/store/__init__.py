@@ -29,8 +29,6 @@ def _choose() -> str | None:
             raise ImportError("EBBCACHE_NATIVE requires the native store, and EBBCACHE_PURE forbids it")
         return "EBBCACHE_PURE is set"
     try:
-        if is_free_threaded() and not required:
-            raise ImportError("it would bring the GIL back, which EBBCACHE_NATIVE=1 accepts")
         importlib.import_module("ebbcache.store._store")
     except ImportError as error:
         if required:

@@ -10,6 +10,9 @@ from __future__ import annotations
 from collections.abc import MutableMapping
 from typing import Any, ClassVar
 
+from ebbcache.clock import Clock
+from ebbcache.gil import is_free_threaded
+from ebbcache.store import _store
 from ebbcache.store._store import Allowance, Core, Counts, Entry, Instance, Memo, apart, trust_leaves
 from ebbcache.store.entry import K, V
 
@@ -26,6 +29,12 @@ __all__ = [
     "apart",
     "trust_leaves",
 ]
+
+
+if is_free_threaded():
+    # Nobody can read a float object that another thread replaces without a lock, and a hit has no time for
+    # one: here the process's time is a C double, which C reads and writes in one piece.
+    Clock.now = property(_store.stamp, _store.set_stamp)  # type: ignore[assignment, misc]
 
 
 class Store(Core, MutableMapping[K, V]):

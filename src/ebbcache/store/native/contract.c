@@ -167,7 +167,9 @@ core_unlink(Core *s, PyObject *arg)
         Py_RETURN_FALSE;
     Row row;
     detach(s, entry->row.slot, &row);
+    BEGIN_OUTSIDE
     row_clear(&row);
+    END_OUTSIDE
     Py_RETURN_TRUE;
 }
 
@@ -399,31 +401,52 @@ core_check(Core *s, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
 #define FAST_NAMED(name, function, doc) \
     {name, (PyCFunction)(void (*)(void))function, METH_FASTCALL | METH_KEYWORDS, doc}
 
+GUARD(PyObject *, core_get, s, (Core *s, PyObject *const *args, Py_ssize_t nargs, PyObject *names), (s, args, nargs, names))
+GUARD(PyObject *, core_sizeof, s, (Core *s, PyObject *arg), (s, arg))
+GUARD(PyObject *, core_seek, s, (Core *s, PyObject *const *args, Py_ssize_t nargs), (s, args, nargs))
+GUARD(PyObject *, core_hit, s, (Core *s, PyObject *arg), (s, arg))
+GUARD(PyObject *, core_put, s, (Core *s, PyObject *const *args, Py_ssize_t nargs, PyObject *names), (s, args, nargs, names))
+GUARD(PyObject *, core_unlink, s, (Core *s, PyObject *arg), (s, arg))
+GUARD(PyObject *, core_take, s, (Core *s, PyObject *const *args, Py_ssize_t nargs), (s, args, nargs))
+GUARD(PyObject *, core_resize, s, (Core *s, PyObject *const *args, Py_ssize_t nargs), (s, args, nargs))
+GUARD(PyObject *, core_drain, s, (Core *s, PyObject *arg), (s, arg))
+GUARD(PyObject *, core_expire, s, (Core *s, PyObject *const *args, Py_ssize_t nargs), (s, args, nargs))
+GUARD(PyObject *, core_evict, s, (Core *s, PyObject *const *args, Py_ssize_t nargs, PyObject *names), (s, args, nargs, names))
+GUARD(PyObject *, core_evict_one, s, (Core *s, PyObject *const *args, Py_ssize_t nargs), (s, args, nargs))
+GUARD(PyObject *, core_living, s, (Core *s, PyObject *arg), (s, arg))
+GUARD(PyObject *, core_snapshot, s, (Core *s, PyObject *arg), (s, arg))
+GUARD(PyObject *, core_ranked, s, (Core *s, PyObject *const *args, Py_ssize_t nargs, PyObject *names), (s, args, nargs, names))
+GUARD(PyObject *, core_sample, s, (Core *s, PyObject *arg), (s, arg))
+GUARD(PyObject *, core_tally, s, (Core *s, PyObject *arg), (s, arg))
+GUARD(PyObject *, core_next_deadline, s, (Core *s, PyObject *arg), (s, arg))
+GUARD(PyObject *, core_plain, s, (Core *s, PyObject *const *args, Py_ssize_t nargs), (s, args, nargs))
+GUARD(PyObject *, core_check, s, (Core *s, PyObject *args, PyObject *kwargs), (s, args, kwargs))
+
 PyMethodDef core_methods[] = {
-    FAST_NAMED("get", core_get,
+    FAST_NAMED("get", ALONE(core_get),
                "get($self, key, /, default=None)\n--\n\n"
                "Return the value for `key` (a hit), else `default` (a miss); `__missing__` is not asked. O(1)."),
     {"__missing__", (PyCFunction)core_missing, METH_O, NULL},
-    {"__sizeof__", (PyCFunction)core_sizeof, METH_NOARGS, "Return the bytes of the store without keys and values."},
-    FAST("_seek", core_seek, "Return the live entry of a key with that hash, or None. No hit is counted."),
-    {"_hit", (PyCFunction)core_hit, METH_O, "Count a hit on an entry, and return its value."},
-    FAST_NAMED("_put", core_put, "Link an entry; return it and the one it replaced, or None."),
-    {"_unlink", (PyCFunction)core_unlink, METH_O, "Remove an entry; return whether it was still linked."},
-    FAST("_take", core_take, "Remove and return the live entry of a key with that hash, or None."),
-    FAST("_resize", core_resize, "Give an entry a new size; return whether it was still linked."),
-    {"_drain", (PyCFunction)core_drain, METH_NOARGS, "Remove and return everything."},
-    FAST("_expire", core_expire, "Remove and return what has expired."),
-    FAST_NAMED("_evict", core_evict, "Remove victims until their sizes reach `nbytes`; return them."),
-    FAST("_evict_one", core_evict_one, "Remove and return the next victim, never `keep`; None: there is none."),
-    {"_living", (PyCFunction)core_living, METH_NOARGS, "Iterate over a snapshot, without what has expired."},
-    {"_snapshot", (PyCFunction)core_snapshot, METH_NOARGS, "Return all entries in the store's order."},
-    FAST_NAMED("_ranked", core_ranked, "Return entries from the cold (or hot) end of the order of eviction."),
-    {"_sample", (PyCFunction)core_sample, METH_O, "Return that many entries, drawn from all."},
-    {"_tally", (PyCFunction)core_tally, METH_O, "Return bytes by class of density."},
-    {"_next_deadline", (PyCFunction)core_next_deadline, METH_NOARGS, "Return the least deadline, or None."},
+    {"__sizeof__", (PyCFunction)ALONE(core_sizeof), METH_NOARGS, "Return the bytes of the store without keys and values."},
+    FAST("_seek", ALONE(core_seek), "Return the live entry of a key with that hash, or None. No hit is counted."),
+    {"_hit", (PyCFunction)ALONE(core_hit), METH_O, "Count a hit on an entry, and return its value."},
+    FAST_NAMED("_put", ALONE(core_put), "Link an entry; return it and the one it replaced, or None."),
+    {"_unlink", (PyCFunction)ALONE(core_unlink), METH_O, "Remove an entry; return whether it was still linked."},
+    FAST("_take", ALONE(core_take), "Remove and return the live entry of a key with that hash, or None."),
+    FAST("_resize", ALONE(core_resize), "Give an entry a new size; return whether it was still linked."),
+    {"_drain", (PyCFunction)ALONE(core_drain), METH_NOARGS, "Remove and return everything."},
+    FAST("_expire", ALONE(core_expire), "Remove and return what has expired."),
+    FAST_NAMED("_evict", ALONE(core_evict), "Remove victims until their sizes reach `nbytes`; return them."),
+    FAST("_evict_one", ALONE(core_evict_one), "Remove and return the next victim, never `keep`; None: there is none."),
+    {"_living", (PyCFunction)ALONE(core_living), METH_NOARGS, "Iterate over a snapshot, without what has expired."},
+    {"_snapshot", (PyCFunction)ALONE(core_snapshot), METH_NOARGS, "Return all entries in the store's order."},
+    FAST_NAMED("_ranked", ALONE(core_ranked), "Return entries from the cold (or hot) end of the order of eviction."),
+    {"_sample", (PyCFunction)ALONE(core_sample), METH_O, "Return that many entries, drawn from all."},
+    {"_tally", (PyCFunction)ALONE(core_tally), METH_O, "Return bytes by class of density."},
+    {"_next_deadline", (PyCFunction)ALONE(core_next_deadline), METH_NOARGS, "Return the least deadline, or None."},
     /* What the pure store may be told, that others are amid their work, makes no difference here. */
-    {"_check", (PyCFunction)(void (*)(void))core_check, METH_VARARGS | METH_KEYWORDS,
+    {"_check", (PyCFunction)(void (*)(void))ALONE(core_check), METH_VARARGS | METH_KEYWORDS,
      "Walk everything and assert every invariant."},
-    FAST("_plain", core_plain, "Be told what inserts need to know."),
+    FAST("_plain", ALONE(core_plain), "Be told what inserts need to know."),
     {NULL},
 };

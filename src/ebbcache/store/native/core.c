@@ -107,9 +107,11 @@ core_dealloc(Core *s)
     PyObject_GC_UnTrack(s);
     if (s->weakrefs != NULL)
         PyObject_ClearWeakRefs((PyObject *)s);
-    Core taken;
-    table_drain(s, &taken);
-    table_free(&taken);
+    /* Nobody else has it, so its arrays need not be taken out first: frames stay small where caches are nested deeply. */
+    table_free(s);
+    heap_free(&s->due);
+    heap_free(&s->ranks);
+    past_free(s);
     Py_CLEAR(s->timer);
     Py_CLEAR(s->listener);
     Py_CLEAR(s->sizeof_);
@@ -138,6 +140,19 @@ core_set_timer(Core *s, PyObject *timer, void *Py_UNUSED(closure))
 }
 
 static PyObject *
+core_get_listener(Core *s, void *Py_UNUSED(closure))
+{
+    return Py_NewRef(s->listener == NULL ? Py_None : s->listener);
+}
+
+static int
+core_set_listener(Core *s, PyObject *listener, void *Py_UNUSED(closure))
+{
+    Py_XSETREF(s->listener, Py_XNewRef(listener));
+    return 0;
+}
+
+static PyObject *
 core_get_weight(Core *s, void *Py_UNUSED(closure))
 {
     return s->fractional ? PyFloat_FromDouble(s->weight) : PyLong_FromDouble(s->weight);
@@ -161,9 +176,23 @@ core_sizeof(Core *s, PyObject *Py_UNUSED(none))
     return PyLong_FromSize_t(size);
 }
 
+GUARD(int, core_init, s, (Core *s, PyObject *args, PyObject *kwargs), (s, args, kwargs))
+GUARD(PyObject *, core_get_timer, s, (Core *s, void *closure), (s, closure))
+GUARD(int, core_set_timer, s, (Core *s, PyObject *timer, void *closure), (s, timer, closure))
+GUARD(PyObject *, core_get_listener, s, (Core *s, void *closure), (s, closure))
+GUARD(int, core_set_listener, s, (Core *s, PyObject *listener, void *closure), (s, listener, closure))
+GUARD(PyObject *, core_get_weight, s, (Core *s, void *closure), (s, closure))
+GUARD(PyObject *, core_iter, s, (Core *s), (s))
+GUARD(PyObject *, core_subscript, s, (Core *s, PyObject *key), (s, key))
+GUARD(int, core_ass_subscript, s, (Core *s, PyObject *key, PyObject *value), (s, key, value))
+GUARD(Py_ssize_t, core_length, s, (Core *s), (s))
+GUARD(int, core_contains, s, (Core *s, PyObject *key), (s, key))
+
 static PyGetSetDef core_getset[] = {
-    {"timer", (getter)core_get_timer, (setter)core_set_timer, "Tells the time for deadlines.", NULL},
-    {"_weight", (getter)core_get_weight, NULL, "The sum of the entries' weights.", NULL},
+    {"timer", (getter)ALONE(core_get_timer), (setter)ALONE(core_set_timer), "Tells the time for deadlines.", NULL},
+    {"listener", (getter)ALONE(core_get_listener), (setter)ALONE(core_set_listener),
+     "Called after an entry has left, or None.", NULL},
+    {"_weight", (getter)ALONE(core_get_weight), NULL, "The sum of the entries' weights.", NULL},
     {"_unordered", (getter)core_get_unordered, NULL, "Some deadline has no place in the order.", NULL},
     {NULL},
 };
@@ -172,7 +201,6 @@ static PyMemberDef core_members[] = {
     {"hits", T_LONGLONG, offsetof(Core, hits), 0, "Lookups that found a live entry."},
     {"misses", T_LONGLONG, offsetof(Core, misses), 0, "Lookups that did not."},
     {"nbytes", T_LONGLONG, offsetof(Core, nbytes), READONLY, "Bytes held: the sum of the entries' sizes."},
-    {"listener", T_OBJECT, offsetof(Core, listener), 0, "Called after an entry has left, or None."},
     {"_gain", T_DOUBLE, offsetof(Core, gain), 0, "What a hit counts now."},
     {"__weaklistoffset__", T_PYSSIZET, offsetof(Core, weakrefs), READONLY, NULL},
     {NULL},
@@ -181,18 +209,18 @@ static PyMemberDef core_members[] = {
 static PyType_Slot core_slots[] = {
     {Py_tp_doc, "Entries by key, with byte and weight totals, an order of eviction and deadlines."},
     {Py_tp_new, core_new},
-    {Py_tp_init, core_init},
+    {Py_tp_init, ALONE(core_init)},
     {Py_tp_dealloc, core_dealloc},
     {Py_tp_traverse, core_traverse},
     {Py_tp_clear, core_clear},
-    {Py_tp_iter, core_iter},
+    {Py_tp_iter, ALONE(core_iter)},
     {Py_tp_methods, core_methods},
     {Py_tp_members, core_members},
     {Py_tp_getset, core_getset},
-    {Py_mp_subscript, core_subscript},
-    {Py_mp_ass_subscript, core_ass_subscript},
-    {Py_mp_length, core_length},
-    {Py_sq_contains, core_contains},
+    {Py_mp_subscript, ALONE(core_subscript)},
+    {Py_mp_ass_subscript, ALONE(core_ass_subscript)},
+    {Py_mp_length, ALONE(core_length)},
+    {Py_sq_contains, ALONE(core_contains)},
     {0, NULL},
 };
 

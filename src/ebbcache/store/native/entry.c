@@ -314,12 +314,15 @@ living_next(Living *self)
     return NULL;
 }
 
+/* Whoever shares an iterator shares its store. */
+GUARD(PyObject *, living_next, self->store, (Living *self), (self))
+
 static PyType_Slot living_slots[] = {
     {Py_tp_dealloc, living_dealloc},
     {Py_tp_traverse, living_traverse},
     {Py_tp_clear, living_clear},
     {Py_tp_iter, PyObject_SelfIter},
-    {Py_tp_iternext, living_next},
+    {Py_tp_iternext, ALONE(living_next)},
     {0, NULL},
 };
 

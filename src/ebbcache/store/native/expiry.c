@@ -213,6 +213,18 @@ is_late(Moment due, PyObject *now)
     return early < 0 ? -1 : !early;
 }
 
+/* What the store's timer says: a new reference, or NULL with an exception. May call out. */
+PyObject *
+ask_timer(Core *s)
+{
+    PyObject *timer = Py_NewRef(s->timer), *now;
+    BEGIN_OUTSIDE
+    now = PyObject_CallNoArgs(timer);
+    Py_DECREF(timer);
+    END_OUTSIDE
+    return now;
+}
+
 /* Whether `timer() < deadline`: 1, 0, or -1 with an exception. May call out; the caller holds the deadline. */
 int
 is_alive(Core *s, Moment due)
@@ -220,9 +232,7 @@ is_alive(Core *s, Moment due)
     double instant;
     if (due.object == NULL && timer_now(s, &instant))
         return instant < due.when;
-    PyObject *timer = Py_NewRef(s->timer);
-    PyObject *now = PyObject_CallNoArgs(timer);
-    Py_DECREF(timer);
+    PyObject *now = ask_timer(s);
     if (now == NULL)
         return -1;
     int late = is_late(due, now);
@@ -276,13 +286,8 @@ expire(Core *s, PyObject *now, Rows *into)
         return 0;
     if (now != NULL)
         Py_INCREF(now);
-    else {
-        PyObject *timer = Py_NewRef(s->timer);
-        now = PyObject_CallNoArgs(timer);
-        Py_DECREF(timer);
-        if (now == NULL)
-            return -1;
-    }
+    else if ((now = ask_timer(s)) == NULL)
+        return -1;
     size_t first = into->count;
     int failed = 0;
     while (s->due.count) {

@@ -99,10 +99,7 @@ put(Core *s, const Wanted *wanted, uint32_t *slot, Row *old)
     if (found) {
         uint32_t before = i;
         hits = hits_at(s, i);
-        copy_row(s, i, old);
-        Py_DECREF(old->key);
-        Py_DECREF(old->value);
-        Py_XDECREF(old->due.object); /* the row has the slot's references now */
+        read_row(s, i, old); /* the row has the slot's references now */
         s->nbytes -= old->size;
         s->weight -= old->weight;
         if (s->policy == LRU)
@@ -192,12 +189,14 @@ insert_by_cache(Core *s, PyObject *key, Py_hash_t hash, PyObject *value, double 
 {
     PyObject *answer = NULL;
     PyObject *args[] = {(PyObject *)s, key, PyLong_FromSsize_t(hash), value, number_or_none(ttl), number_or_none(cost)};
+    BEGIN_OUTSIDE
     if (args[2] != NULL && args[4] != NULL && args[5] != NULL)
         answer = PyObject_VectorcallMethod(s->st->s_insert, args, 6, NULL);
     Py_XDECREF(args[2]);
     Py_XDECREF(args[4]);
     Py_XDECREF(args[5]);
     Py_XDECREF(answer);
+    END_OUTSIDE
     return answer == NULL ? -1 : 0;
 }
 
@@ -260,8 +259,10 @@ replace(Core *s, uint32_t i, const Plain *new)
         age(s);
     note_collected(s, new->key, new->value);
     s->version++;
+    BEGIN_OUTSIDE
     Py_DECREF(old_value);
     Py_DECREF(old_key);
+    END_OUTSIDE
     return 1;
 }
 
@@ -280,8 +281,11 @@ exchange(Core *s, const Plain *new, Counts *counts)
     if (s->dues != NULL && next_deadline(s, &next) && !(new->now < next))
         return 0; /* the expired go first */
     /* Only other caches look at its stamps, so each fourth victim is often enough: they are as old as a hit's. */
-    if (s->version % 8 < 2 && clock_tick(s->st, 0))
+    uint64_t version = s->version;
+    if (version % 8 < 2 && clock_tick(s->st, 0))
         PyErr_Clear(); /* no memory for a float: an old stamp does */
+    if (CAME_IN(version != s->version))
+        return 0; /* the clock was exchanged meanwhile */
     Slot *slot = &s->slots[i];
     PyObject *old_key = slot->key, *old_value = slot->value;
     leave_index(s, i);
@@ -300,8 +304,10 @@ exchange(Core *s, const Plain *new, Counts *counts)
     note_collected(s, new->key, new->value);
     s->version += 2; /* one has left, one has come */
     counts->evictions++;
+    BEGIN_OUTSIDE
     Py_DECREF(old_value);
     Py_DECREF(old_key);
+    END_OUTSIDE
     return 1;
 }
 
@@ -354,12 +360,32 @@ insert_slowly(Core *s, const Plain *new, uint64_t missing, Counts *counts)
         }
     }
     /* All is done and consistent: let go of what left. */
+    BEGIN_OUTSIDE_IF(old.key != NULL || one.key != NULL || rows.count != 0)
     if (old.key != NULL)
         row_clear(&old);
     if (one.key != NULL)
         row_clear(&one);
     rows_clear(&rows);
+    END_OUTSIDE
     return failed ? -1 : 0;
+}
+
+/* Take bytes from the allowance and return what is left; where that would be negative, none are taken. */
+static inline long long
+draw_on(Allowance *allowance, long long size)
+{
+#ifdef Py_GIL_DISABLED
+    int64_t before = _Py_atomic_load_int64_relaxed((int64_t *)&allowance->left);
+    while (before >= size &&
+           !_Py_atomic_compare_exchange_int64((int64_t *)&allowance->left, &before, before - size))
+        ;
+    return before - size;
+#else
+    long long left = allowance->left - size;
+    if (left >= 0)
+        allowance->left = left;
+    return left;
+#endif
 }
 
 static inline int
@@ -384,19 +410,18 @@ insert_counted(Core *s, PyObject *key, Py_hash_t hash, PyObject *value, double t
         new.when = new.now + lifetime;
     }
     if (s->allowance != NULL) {
-        long long left = s->allowance->left - size;
-        if (left < 0)
+        if (draw_on(s->allowance, size) < 0)
             return insert_by_cache(s, key, hash, value, ttl, cost);
-        s->allowance->left = left;
     }
     uint32_t i = missing == s->version + 1 ? NIL : find_tagged(s, key, new.tag);
     if (i == FAIL)
         return -1;
+    missing = i == NIL ? s->version + 1 : 0;
     if (i == NIL ? exchange(s, &new, counts) : replace(s, i, &new)) {
         counts->inserts++;
         return 0;
     }
-    return insert_slowly(s, &new, i == NIL ? s->version + 1 : 0, counts);
+    return insert_slowly(s, &new, missing, counts);
 }
 
 /* cache.set(key, value, ttl, cost), NaN for what is not given; in C where the cache is simple. `missing` is 1 + the

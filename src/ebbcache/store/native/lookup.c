@@ -18,17 +18,21 @@ tell_gone(Core *s, Rows *rows, PyObject *kind, PyObject *by)
             s->counts->expirations += (long long)rows->count;
         else if (kind == s->st->s_evicted)
             s->counts->evictions += (long long)rows->count;
+        BEGIN_OUTSIDE
         rows_clear(rows);
+        END_OUTSIDE
         return 0;
     }
     PyObject *list = entries_new(s, rows);
     if (list == NULL)
         return -1;
-    PyObject *answer = by == NULL
-                           ? PyObject_CallMethodObjArgs((PyObject *)s, s->st->s_gone, list, kind, NULL)
-                           : PyObject_CallMethodObjArgs((PyObject *)s, s->st->s_gone, list, kind, by, NULL);
+    PyObject *answer;
+    BEGIN_OUTSIDE
+    answer = by == NULL ? PyObject_CallMethodObjArgs((PyObject *)s, s->st->s_gone, list, kind, NULL)
+                        : PyObject_CallMethodObjArgs((PyObject *)s, s->st->s_gone, list, kind, by, NULL);
     Py_DECREF(list);
     Py_XDECREF(answer);
+    END_OUTSIDE
     return answer == NULL ? -1 : 0;
 }
 
@@ -41,7 +45,9 @@ told_gone(Core *s, Row *row, PyObject *kind, PyObject *by)
             s->counts->expirations++;
         else if (kind == s->st->s_evicted)
             s->counts->evictions++;
+        BEGIN_OUTSIDE
         row_clear(row);
+        END_OUTSIDE
         return 0;
     }
     Rows rows = {NULL, 0, 0};
@@ -102,7 +108,9 @@ seek(Core *s, PyObject *key, uint32_t tag, uint32_t *slot)
                 return 0;
         }
         detach(s, i, &row);
-        return told_gone(s, &row, s->st->s_expired, NULL);
+        if (told_gone(s, &row, s->st->s_expired, NULL))
+            return -1;
+        /* Whoever heard of it, or met its end, may have put another one there: look again. */
     }
     return 0;
 }
@@ -137,7 +145,11 @@ core_subscript(Core *s, PyObject *key)
             return hit(s, i);
     }
     s->misses++;
-    return PyObject_CallMethodOneArg((PyObject *)s, s->st->s_missing, key);
+    PyObject *answer;
+    BEGIN_OUTSIDE
+    answer = PyObject_CallMethodOneArg((PyObject *)s, s->st->s_missing, key);
+    END_OUTSIDE
+    return answer;
 }
 
 PyObject *

@@ -76,9 +76,11 @@ tuples_hash_alike(void)
 static PyObject *
 by_wrapper(Memo *self, PyObject *const *args, size_t nargsf, PyObject *names)
 {
-    PyObject *wrapper = Py_NewRef(self->wrapper);
-    PyObject *value = PyObject_Vectorcall(wrapper, args, nargsf & ~PY_VECTORCALL_ARGUMENTS_OFFSET, names);
+    PyObject *wrapper = Py_NewRef(self->wrapper), *value;
+    BEGIN_OUTSIDE
+    value = PyObject_Vectorcall(wrapper, args, nargsf & ~PY_VECTORCALL_ARGUMENTS_OFFSET, names);
     Py_DECREF(wrapper);
+    END_OUTSIDE
     return value;
 }
 
@@ -101,11 +103,25 @@ moment_now(Memo *self, double *now)
     return *now == -1.0 && PyErr_Occurred() ? -1 : 0;
 }
 
-/* The object in a slot of `invalidated` that each invalidation replaces; NULL: there is none. */
+/* The object in a slot of `invalidated` that each invalidation replaces, for comparing only; NULL: there is none. */
 static PyObject *
 last_invalidation(Memo *self)
 {
-    return self->invalidated == NULL ? NULL : *(PyObject **)((char *)self->invalidated + self->last_at);
+    return self->invalidated == NULL ? NULL : SHARED_POINTER(*(PyObject **)((char *)self->invalidated + self->last_at));
+}
+
+/* The same, held, so that no later one is the same object. */
+static PyObject *
+held_invalidation(Memo *self)
+{
+#ifdef Py_GIL_DISABLED
+    PyObject *last = self->invalidated == NULL ? NULL : PyObject_GetAttrString(self->invalidated, "last");
+    if (last == NULL)
+        PyErr_Clear();
+    return last;
+#else
+    return Py_XNewRef(last_invalidation(self));
+#endif
 }
 
 /* Iterators and coroutines can be used once; Python refuses them in words. */
@@ -133,8 +149,11 @@ keep_plainly(Memo *self, PyObject *key, Py_hash_t hash, PyObject *value, double 
     if (last == last_invalidation(self))
         return 0;
     /* Invalidated between the look and the store? Whoever did it found nothing to remove. */
-    PyObject *gone = PyObject_CallMethodObjArgs((PyObject *)s, s->st->s_pop, key, Py_None, NULL);
+    PyObject *gone;
+    BEGIN_OUTSIDE
+    gone = PyObject_CallMethodObjArgs((PyObject *)s, s->st->s_pop, key, Py_None, NULL);
     Py_XDECREF(gone);
+    END_OUTSIDE
     return gone == NULL ? -1 : 0;
 }
 
@@ -143,9 +162,11 @@ keep_by_python(Memo *self, PyObject *key, Py_hash_t hash, PyObject *value, doubl
 {
     PyObject *number = PyLong_FromSsize_t(hash), *moment = PyFloat_FromDouble(began), *kept = NULL;
     PyObject *keep = Py_NewRef(self->keep);
+    BEGIN_OUTSIDE
     if (number != NULL && moment != NULL)
         kept = PyObject_CallFunctionObjArgs(keep, key, number, value, moment, NULL);
     Py_DECREF(keep);
+    END_OUTSIDE
     Py_XDECREF(number);
     Py_XDECREF(moment);
     Py_XDECREF(kept);
@@ -161,10 +182,12 @@ miss(Memo *self, PyObject *key, Py_hash_t hash, PyObject *const *args, size_t na
     self->cache->misses++;
     if (moment_now(self, &began))
         goto done;
-    last = Py_XNewRef(last_invalidation(self)); /* held, so that no later one is the same object */
+    last = held_invalidation(self);
     if (Py_EnterRecursiveCall(" while calling a cached function"))
         goto done;
+    BEGIN_OUTSIDE
     value = PyObject_Vectorcall(self->func, args, nargsf & ~PY_VECTORCALL_ARGUMENTS_OFFSET, names);
+    END_OUTSIDE
     Py_LeaveRecursiveCall();
     if (value == NULL || self->keep == NULL) /* the collector has been here */
         goto done;
@@ -315,9 +338,11 @@ call_made(PyObject *callable, PyObject *const *args, size_t nargsf, PyObject *na
         return NULL;
     if (self->itself != NULL && PyVectorcall_NARGS(nargsf) == 0)
         return by_wrapper(self, args, nargsf, names);
-    PyObject *make = Py_NewRef(self->make);
-    PyObject *key = PyObject_Vectorcall(make, args, nargsf & ~PY_VECTORCALL_ARGUMENTS_OFFSET, names);
+    PyObject *make = Py_NewRef(self->make), *key;
+    BEGIN_OUTSIDE
+    key = PyObject_Vectorcall(make, args, nargsf & ~PY_VECTORCALL_ARGUMENTS_OFFSET, names);
     Py_DECREF(make);
+    END_OUTSIDE
     if (key == NULL)
         return NULL;
     PyObject *value = NULL;
@@ -339,9 +364,10 @@ call_made(PyObject *callable, PyObject *const *args, size_t nargsf, PyObject *na
 
 /* -------------------------------------------------------------------------------------------- calls as bound */
 
-/* Find or work out where a call's keywords go; NULL without an exception if it does not fit. */
+/* Find or work out where a call's keywords go; NULL without an exception if it does not fit. The tuple of names
+ * whose plan had to make room goes to `left`. */
 static Plan *
-plan_for(Memo *self, PyObject *names)
+plan_for(Memo *self, PyObject *names, PyObject **left)
 {
     Py_ssize_t count = PyTuple_GET_SIZE(names);
     for (int at = 0; at < PLANS; at++)
@@ -377,9 +403,8 @@ plan_for(Memo *self, PyObject *names)
     made.names = Py_NewRef(names);
     Plan *plan = &self->plans[self->next_plan];
     self->next_plan = (self->next_plan + 1) % PLANS;
-    PyObject *before = plan->names;
+    *left = plan->names;
     *plan = made;
-    Py_XDECREF(before); /* strings only */
     return plan;
 }
 
@@ -394,7 +419,10 @@ bind(Memo *self, PyObject *const *args, Py_ssize_t nargs, PyObject *names, PyObj
     for (Py_ssize_t n = 0; n < nargs; n++)
         bound[n] = args[n];
     if (names != NULL && PyTuple_GET_SIZE(names)) {
-        Plan *plan = plan_for(self, names);
+        PyObject *left = NULL;
+        Plan *plan = plan_for(self, names, &left);
+        if (left != NULL)
+            held[(*holds)++] = left;
         if (plan == NULL || (plan->fills & filled))
             return 0;
         filled |= plan->fills;
@@ -413,12 +441,20 @@ bind(Memo *self, PyObject *const *args, Py_ssize_t nargs, PyObject *names, PyObj
             bound[n] = PyTuple_GET_ITEM(self->defaults, n - first);
             continue;
         }
-        PyObject *given = NULL;
+        PyObject *given = NULL, *name = PyTuple_GET_ITEM(self->parameters, n); /* the dict is anybody's to change */
+#if PY_VERSION_HEX >= 0x030D0000
+        if (self->named_defaults != NULL && PyDict_GetItemRef(self->named_defaults, name, &given) < 0)
+            return -1;
+        if (given == NULL)
+            return 0;
+#else
         if (self->named_defaults != NULL)
-            given = PyDict_GetItemWithError(self->named_defaults, PyTuple_GET_ITEM(self->parameters, n));
+            given = PyDict_GetItemWithError(self->named_defaults, name);
         if (given == NULL)
             return PyErr_Occurred() ? -1 : 0;
-        bound[n] = held[(*holds)++] = Py_NewRef(given); /* the dict is anybody's to change */
+        Py_INCREF(given);
+#endif
+        bound[n] = held[(*holds)++] = given;
     }
     return 1;
 }
@@ -434,7 +470,7 @@ call_bound(PyObject *callable, PyObject *const *args, size_t nargsf, PyObject *n
     if (UNLIKELY(nargs > self->positional))
         return by_wrapper(self, args, nargsf, names);
     PyObject *const *values = args;
-    PyObject *lanes[2 * MOST_PARAMETERS], *held[2 * MOST_PARAMETERS], *value = NULL;
+    PyObject *lanes[2 * MOST_PARAMETERS], *held[2 * MOST_PARAMETERS + 1], *value = NULL;
     int holds = 0;
     if (names != NULL || nargs != count) {
         int fits = bind(self, args, nargs, names, lanes, held, &holds);
@@ -485,6 +521,25 @@ call_one(PyObject *callable, PyObject *const *args, size_t nargsf, PyObject *nam
     Py_hash_t hash = hash_of(args[0]);
     return UNLIKELY(hash == -1) ? NULL : answer(self, args[0], hash, args, nargsf, names);
 }
+
+/* All that a call looks at belongs to its cache or to itself, so it runs alone on the cache. */
+#ifdef Py_GIL_DISABLED
+static PyObject *
+cache_of(PyObject *callable)
+{
+    Core *cache = ((Memo *)callable)->cache;
+    return cache == NULL ? callable : (PyObject *)cache; /* the collector has cleared it */
+}
+#endif
+
+#define GUARD_CALL(function) \
+    GUARD(PyObject *, function, cache_of(callable), \
+          (PyObject *callable, PyObject *const *args, size_t nargsf, PyObject *names), (callable, args, nargsf, names))
+GUARD_CALL(call_made)
+GUARD_CALL(call_written)
+GUARD_CALL(call_nothing)
+GUARD_CALL(call_one)
+GUARD_CALL(call_bound)
 
 /* -------------------------------------------------------------------------------------------------- the type */
 
@@ -555,11 +610,11 @@ memo_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     self->named_from = named_from;
     self->typed = typed;
     self->alone = alone;
-    self->vectorcall = self->make != NULL   ? call_made
-                       : self->mark != NULL ? call_written
-                       : count == 0                                                   ? call_nothing
-                       : count == 1 && positional == 1 && !typed && itself == Py_None ? call_one
-                                                                                      : call_bound;
+    self->vectorcall = self->make != NULL   ? ALONE(call_made)
+                       : self->mark != NULL ? ALONE(call_written)
+                       : count == 0                                                   ? ALONE(call_nothing)
+                       : count == 1 && positional == 1 && !typed && itself == Py_None ? ALONE(call_one)
+                                                                                      : ALONE(call_bound);
     self->defaults = defaults == NULL ? PyTuple_New(0) : Py_NewRef(defaults);
     self->nothing = PyTuple_New(0);
     self->nothing_hash = finished(PRIME_5, 0);

@@ -4,6 +4,10 @@
  */
 #include "store.h"
 
+#ifdef Py_GIL_DISABLED
+PER_THREAD Guard *guards;
+#endif
+
 /* The offset of a slot of a Python class with `__slots__`. */
 Py_ssize_t
 offset_of(PyObject *type, const char *name)
@@ -61,7 +65,15 @@ store_exec(PyObject *module)
     else if (PyModule_AddObjectRef(module, "Memo", Py_None))
         return -1;
     NEED(st->clock = attribute_of("ebbcache.clock", "clock"));
+#ifdef Py_GIL_DISABLED
+    PyObject *now = PyObject_GetAttrString(st->clock, "now");
+    NEED(now);
+    share_double(&st->stamp, PyFloat_AsDouble(now));
+    Py_DECREF(now);
+    NEED(!PyErr_Occurred());
+#else
     NEED((st->now_at = offset_of((PyObject *)Py_TYPE(st->clock), "now")) >= 0);
+#endif
     NEED((st->timer_at = offset_of((PyObject *)Py_TYPE(st->clock), "timer")) >= 0);
     NEED(st->monotonic = attribute_of("time", "monotonic"));
     NEED(st->perf_counter = attribute_of("time", "perf_counter"));
@@ -90,7 +102,7 @@ trust_leaves(PyObject *module, PyObject *arg)
     int yes = PyObject_IsTrue(arg);
     if (yes < 0)
         return NULL;
-    ((State *)PyModule_GetState(module))->leaves = yes;
+    SHARE_INT(((State *)PyModule_GetState(module))->leaves, yes);
     Py_RETURN_NONE;
 }
 
@@ -102,8 +114,8 @@ apart(PyObject *module, PyObject *arg)
     if (yes < 0)
         return NULL;
     State *st = PyModule_GetState(module);
-    st->apart = yes;
-    st->forks++;
+    SHARE_INT(st->apart, yes);
+    SHARE_INT(st->forks, st->forks + 1);
     Py_RETURN_NONE;
 }
 
@@ -155,9 +167,34 @@ store_free(void *module)
     Py_CLEAR(st->s_user);
 }
 
+#ifdef Py_GIL_DISABLED
+/* stamp(clock), set_stamp(clock, now): what `clock.now` is made of here, as twin.py sees to. */
+static PyObject *
+stamp(PyObject *module, PyObject *Py_UNUSED(clock))
+{
+    return PyFloat_FromDouble(shared_double(&((State *)PyModule_GetState(module))->stamp));
+}
+
+static PyObject *
+set_stamp(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+{
+    if (counted(nargs, 2, 2, "set_stamp"))
+        return NULL;
+    double now = PyFloat_AsDouble(args[1]);
+    if (now == -1.0 && PyErr_Occurred())
+        return NULL;
+    share_double(&((State *)PyModule_GetState(module))->stamp, now);
+    Py_RETURN_NONE;
+}
+#endif
+
 static PyMethodDef store_functions[] = {
     {"trust_leaves", trust_leaves, METH_O, "Say whether str, bytes, int and float may be weighed in C."},
     {"apart", apart, METH_O, "Say whether the entries of this moment are shared with another process."},
+#ifdef Py_GIL_DISABLED
+    {"stamp", stamp, METH_O, "Return the time of the last tick."},
+    {"set_stamp", (PyCFunction)(void (*)(void))set_stamp, METH_FASTCALL, "Set it."},
+#endif
     {NULL},
 };
 
@@ -166,7 +203,9 @@ static PyModuleDef_Slot store_module_slots[] = {
 #if PY_VERSION_HEX >= 0x030C0000
     {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
 #endif
-    /* Nothing is said of free threading: there the interpreter takes its lock for us, which is correct. */
+#ifdef Py_GIL_DISABLED
+    {Py_mod_gil, Py_MOD_GIL_NOT_USED},
+#endif
     {0, NULL},
 };
 

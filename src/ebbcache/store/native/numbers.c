@@ -7,7 +7,7 @@
 static PyObject *
 allowance_get(Allowance *self, void *Py_UNUSED(closure))
 {
-    return PyLong_FromLongLong(self->left);
+    return PyLong_FromLongLong(SHARED_LONG(self->left));
 }
 
 /* Amounts that only make-believe machines have are cut to what C can count. */
@@ -23,7 +23,7 @@ allowance_set(Allowance *self, PyObject *left, void *Py_UNUSED(closure))
     if (amount == -1 && !overflow && PyErr_Occurred())
         return -1;
     const long long most = 1LL << 62;
-    self->left = overflow > 0 || amount > most ? most : overflow < 0 || amount < -most ? -most : amount;
+    SHARE_LONG(self->left, overflow > 0 || amount > most ? most : overflow < 0 || amount < -most ? -most : amount);
     return 0;
 }
 

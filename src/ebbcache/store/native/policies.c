@@ -393,9 +393,7 @@ tally(Core *s, double now, PyObject *into)
         return -1;
     }
     if (s->due.count || s->unordered) {
-        PyObject *timer = Py_NewRef(s->timer);
-        instant = PyObject_CallNoArgs(timer);
-        Py_DECREF(timer);
+        instant = ask_timer(s);
         if (instant == NULL)
             goto done;
     }

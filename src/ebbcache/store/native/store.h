@@ -4,7 +4,7 @@
  * entry), expiry.c (deadlines), policies.c (who goes first), past.c (what was given up), weigh.c (clock and bytes), lookup.c (hits, misses,
  * removals), insert.c (linking), contract.c (the store's methods), core.c (the type that caches derive from),
  * numbers.c (counters), memo.c (the decorators' callable; calls.h: what it looks up; instance.c: who a method was
- * called on), module.c (the module and its state).
+ * called on), module.c (the module and its state), guard.h (what keeps threads apart where there is no GIL).
  *
  * One rule holds everywhere: a store never calls out while it is inconsistent. Calling out is hashing or
  * comparing foreign keys, a timer, dropping a reference, and making an object that the collector tracks (3.11
@@ -20,6 +20,8 @@
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
+
+#include "guard.h"
 
 #define NIL UINT32_MAX         /* no slot */
 #define FAIL (UINT32_MAX - 1)  /* no slot, and an exception is set */
@@ -136,8 +138,11 @@ typedef struct {
     PyObject *moment;          /* ebbcache.store.heap.moment */
     PyObject *s_missing, *s_gone, *s_insert, *s_policy, *s_dated, *s_pop, *s_expired, *s_deleted, *s_evicted, *s_user;
     PyObject *long_sizeof, *str_sizeof;  /* what C cannot tell by itself */
-    uint32_t forks;            /* rises when entries begin, or cease, to be shared with other processes */
+    int forks;                 /* rises when entries begin, or cease, to be shared with other processes */
     int apart;                 /* which of the two */
+#ifdef Py_GIL_DISABLED
+    int64_t stamp;             /* `clock.now`, a double's bits */
+#endif
     int leaves;                /* the sizes of str, bytes, int and float are nobody else's business */
 } State;
 
@@ -160,7 +165,7 @@ typedef struct {
     uint32_t room, used, live;  /* slots that there is memory for, were ever filled, are filled */
     uint32_t head, tail, vacant;
     uint32_t last;     /* LRU: what comes in, or is used, is linked behind this one: the tail, or see order_append */
-    uint32_t forks;    /* of the state's, those that this store took note of */
+    int forks;         /* of the state's, those that this store took note of */
     uint64_t version;  /* rises whenever an entry is linked or unlinked */
     uint32_t links;    /* deadlines linked so far; at their wrap, ties are broken the other way round */
 
@@ -215,7 +220,7 @@ void compact(Core *);
 void tighten(Core *);
 int is_linked(Core *, uint32_t slot, PyObject *key, PyObject *value);
 void detach(Core *, uint32_t slot, Row *into);
-void copy_row(Core *, uint32_t slot, Row *into);
+void read_row(Core *, uint32_t slot, Row *into), copy_row(Core *, uint32_t slot, Row *into);
 void row_clear(Row *);
 int rows_reserve(Rows *, size_t more);
 void rows_clear(Rows *);
@@ -288,7 +293,7 @@ static inline long long
 leaf_size(const State *st, PyObject *obj)
 {
     PyTypeObject *type = Py_TYPE(obj);
-    if (LIKELY(st->leaves)) {
+    if (LIKELY(SHARED_INT(st->leaves))) {
         if (type == &PyLong_Type) {
 #if PY_VERSION_HEX >= 0x030C0000
             if (!PyUnstable_Long_IsCompact((PyLongObject *)obj))
@@ -321,15 +326,19 @@ leaf_size(const State *st, PyObject *obj)
 static inline double
 clock_now(State *st)
 {
+#ifdef Py_GIL_DISABLED
+    return shared_double(&st->stamp); /* others replace the float object; see twin.py */
+#else
     PyObject *now = *(PyObject **)((char *)st->clock + st->now_at);
     return LIKELY(now != NULL && PyFloat_CheckExact(now)) ? PyFloat_AS_DOUBLE(now) : clock_slow(st);
+#endif
 }
 
 /* Whether the process's clock is time.monotonic itself, and nobody plays with time. */
 static inline int
 is_clock_ours(State *st)
 {
-    return *(PyObject **)((char *)st->clock + st->timer_at) == st->monotonic;
+    return SHARED_POINTER(*(PyObject **)((char *)st->clock + st->timer_at)) == st->monotonic;
 }
 
 /* ------------------------------------------------------------------------------------------ expiry.c */
@@ -344,6 +353,7 @@ int heap_check(Heap *);
 int moment_of(State *, PyObject *deadline, Moment *due);
 PyObject *moment_object(Moment due);
 int is_late(Moment due, PyObject *now);
+PyObject *ask_timer(Core *);
 int is_alive(Core *, Moment due);
 void due_rebuild(Core *), due_prune(Core *);
 int expire(Core *, PyObject *now, Rows *into);
@@ -463,7 +473,10 @@ stands_for(State *st, PyObject *element, PyObject *object)
 {
     if (!Py_IS_TYPE(element, st->instance) || ((Instance *)element)->address != object)
         return 0;
-#if PY_VERSION_HEX >= 0x030D0000
+#ifdef Py_GIL_DISABLED
+    /* Nothing else is at the address of an object that the caller has, and dropping a reference might wait. */
+    return SHARED_POINTER(((PyWeakReference *)((Instance *)element)->ref)->wr_object) == object;
+#elif PY_VERSION_HEX >= 0x030D0000
     PyObject *referent;
     int alive = PyWeakref_GetRef(((Instance *)element)->ref, &referent);
     Py_XDECREF(referent); /* the caller has `object`, and nobody else is at its address */
@@ -505,12 +518,19 @@ same_plainly(PyObject *a, PyObject *b)
     return -1;
 }
 
+/* Whether an object's class was written in Python, more or less: the methods of others do not take long. */
+static inline int
+is_foreign(PyObject *object)
+{
+    return PyType_HasFeature(Py_TYPE(object), Py_TPFLAGS_HEAPTYPE);
+}
+
 /* hash(key); for exact str and small exact int without a call. */
 static inline Py_hash_t
 hash_of(PyObject *key)
 {
     if (PyUnicode_CheckExact(key)) {
-        Py_hash_t hash = ((PyASCIIObject *)key)->hash;
+        Py_hash_t hash = SHARED_SSIZE(((PyASCIIObject *)key)->hash);
         if (hash != -1)
             return hash;
     }
@@ -532,7 +552,11 @@ hash_of(PyObject *key)
         }
 #endif
     }
-    return PyObject_Hash(key);
+    Py_hash_t hash;
+    BEGIN_OUTSIDE_IF(is_foreign(key))
+    hash = PyObject_Hash(key);
+    END_OUTSIDE
+    return hash;
 }
 
 /* What the index says of a slot: its number, and as much of its tag as there is room for. */
@@ -600,9 +624,10 @@ is_fresh(Core *s, uint32_t i)
 static inline void
 note_fork(Core *s)
 {
-    if (UNLIKELY(s->forks != s->st->forks)) {
-        s->forks = s->st->forks;
-        s->last = s->st->apart ? NIL : s->tail;
+    int forks = SHARED_INT(s->st->forks);
+    if (UNLIKELY(s->forks != forks)) {
+        s->forks = forks;
+        s->last = SHARED_INT(s->st->apart) ? NIL : s->tail;
     }
 }
 

@@ -61,9 +61,13 @@ again:
         }
         uint64_t version = s->version;
         Py_INCREF(stored);
+        BEGIN_OUTSIDE_IF(is_foreign(stored) || is_foreign(key))
         same = PyObject_RichCompareBool(stored, key, Py_EQ);
+        END_OUTSIDE
         if (LIKELY(version == s->version && same >= 0)) {
             Py_DECREF(stored); /* the slot has another reference */
+            if (CAME_IN(version != s->version))
+                goto again;
             if (same) {
                 answer = i;
                 goto done;
@@ -353,7 +357,7 @@ is_linked(Core *s, uint32_t i, PyObject *key, PyObject *value)
 }
 
 /* Fill a row with what a slot says; the references stay the slot's. */
-static void
+void
 read_row(Core *s, uint32_t i, Row *row)
 {
     row->key = s->slots[i].key;

@@ -12,6 +12,7 @@
 #include <time.h>
 #endif
 
+#ifndef Py_GIL_DISABLED
 static PyObject **
 slot_of(State *st, Py_ssize_t offset)
 {
@@ -33,6 +34,7 @@ clock_slow(State *st)
     PyErr_Restore(type, value, traceback);
     return seconds;
 }
+#endif
 
 static int
 monotonic(double *seconds, int precise)
@@ -58,6 +60,30 @@ monotonic(double *seconds, int precise)
 
 /* clock.tick(). The coarse time of the kernel (4 ms) does where only the order of eviction under pressure could
  * tell the difference. May call out. */
+#ifdef Py_GIL_DISABLED
+int
+clock_tick(State *st, int precise)
+{
+    double seconds;
+    if (is_clock_ours(st) && monotonic(&seconds, precise)) {
+        if (shared_double(&st->stamp) < seconds)
+            share_double(&st->stamp, seconds);
+        return 0;
+    }
+    PyObject *timer = PyObject_GetAttrString(st->clock, "timer"), *fresh = NULL;
+    if (timer != NULL)
+        fresh = PyObject_CallNoArgs(timer);
+    Py_XDECREF(timer);
+    if (fresh == NULL)
+        return -1;
+    seconds = PyFloat_AsDouble(fresh);
+    Py_DECREF(fresh);
+    if (seconds == -1.0 && PyErr_Occurred())
+        return -1;
+    share_double(&st->stamp, seconds);
+    return 0;
+}
+#else
 int
 clock_tick(State *st, int precise)
 {
@@ -84,6 +110,7 @@ clock_tick(State *st, int precise)
     Py_XSETREF(*now, fresh);
     return 0;
 }
+#endif
 
 /* What a store's own timer says, if that is time.monotonic; 0 if it must be asked. */
 int
@@ -107,11 +134,13 @@ static long long
 told_size(PyObject *sizeof_, PyObject *obj, double cost)
 {
     PyObject *args[] = {obj, cost == cost ? PyFloat_FromDouble(cost) : NULL}, *size = NULL;
+    BEGIN_OUTSIDE
     Py_INCREF(sizeof_);
     if (cost != cost || args[1] != NULL)
         size = PyObject_Vectorcall(sizeof_, args, cost == cost ? 2 : 1, NULL);
     Py_DECREF(sizeof_);
     Py_XDECREF(args[1]);
+    END_OUTSIDE
     if (size == NULL)
         return -1;
     long long bytes = PyLong_AsLongLong(size);
@@ -130,7 +159,7 @@ weigh(Core *s, PyObject *obj, double cost)
     long long size = leaf_size(st, obj);
     if (size >= 0)
         return size;
-    if (st->leaves && (PyUnicode_CheckExact(obj) || PyLong_CheckExact(obj))) {
+    if (SHARED_INT(st->leaves) && (PyUnicode_CheckExact(obj) || PyLong_CheckExact(obj))) {
         size = told_size(PyUnicode_CheckExact(obj) ? st->str_sizeof : st->long_sizeof, obj, Py_NAN);
         return size < 0 ? -1 : chunk(size);
     }
