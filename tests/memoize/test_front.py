@@ -131,24 +131,35 @@ class TestCounts:
 
 
 class TestInStep:
+    @pytest.mark.parametrize("args", [(), (1,), (1, "a")])
     @pytest.mark.parametrize(
         "leave",
         [
-            lambda func: func.cache_invalidate(1),
-            lambda func: func.cache_clear(),
-            lambda func: func.cache.pop(1),
-            lambda func: func.cache.clear(),
-            lambda func: func.cache.popitem(),
-            lambda func: func.cache.shrink(10**9, hard=True),
-            lambda func: func.cache.__delitem__(1),
+            lambda func, args, key: func.cache_invalidate(*args),
+            lambda func, args, key: func.cache_clear(),
+            lambda func, args, key: func.cache.pop(key),
+            lambda func, args, key: func.cache.clear(),
+            lambda func, args, key: func.cache.popitem(),
+            lambda func, args, key: func.cache.shrink(10**9, hard=True),
+            lambda func, args, key: func.cache.__delitem__(key),
         ],
     )
-    def test_what_has_left_is_not_answered(self, leave):
+    def test_what_has_left_is_not_answered(self, leave, args):
         values = iter(range(10))
-        func = cached(lambda x: next(values))
-        assert set(calls_of(func, 1)) == {0}
-        leave(func)
-        assert set(calls_of(func, 1)) == {1}
+        make = {
+            0: lambda: next(values),
+            1: lambda x: next(values),
+            2: lambda x, y: next(values),
+        }
+        func = cached(make[len(args)])
+        assert set(calls_of(func, *args)) == {0}
+        assert func.cache.front
+        (key,) = func.cache
+        leave(func, args, key)
+        assert set(calls_of(func, *args)) == {1}
+        assert func.cache_info().hits in (MANY - 1, 2 * MANY - 2)
+        func.cache[key] = "new"
+        assert set(calls_of(func, *args)) == {"new"}
         func.cache._check()
 
     def test_evicted_values_are_freed_at_once(self):

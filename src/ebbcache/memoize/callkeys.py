@@ -99,7 +99,9 @@ class Call:
         p = self.p
         answer = f" if {p}value is {p}ITSELF: return {self.receiver}\n" if self.receiver else ""
         front = ""
-        if policy == "front":
+        if policy == "front" and self.key == "()":
+            front = f" for {p}value in {p}cache.lone: return {p}value\n"
+        elif policy == "front":
             value = f"{p}value if {p}value is not {p}ITSELF else {self.receiver}" if answer else f"{p}value"
             # Where nothing is in front, the arguments are not hashed for it, and no exception is made.
             front = f"""\
