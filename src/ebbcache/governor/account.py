@@ -17,6 +17,7 @@ not, a part of the memory is left alone for its first burst. Watermarks follow L
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 MIB = 1 << 20
 
@@ -43,8 +44,9 @@ class Marks:
     low: int
     high: int
 
-    @classmethod
-    def of(cls, limit: int, neighbours: int = 0) -> Marks:
+    @staticmethod
+    @lru_cache(maxsize=64)
+    def of(limit: int, neighbours: int = 0) -> Marks:
         """Return the marks for a ceiling of `limit` bytes: 3, 6, 9 % of it, at most 256, 512, 768 MiB.
 
         Up to twice that with eight `neighbours`, all of which may grow at the same time.
@@ -54,7 +56,7 @@ class Marks:
         """
         step = min(limit // 32, 256 * MIB)
         step += step * min(neighbours, 8) // 8
-        return cls(step, 2 * step, 3 * step)
+        return Marks(step, 2 * step, 3 * step)
 
 
 def _blend(mean: float | None, share: float) -> float:
@@ -108,6 +110,8 @@ class Account:
         Less where evicting gives little back, and no more than they take until somebody looks again and,
         where memory comes back when trimmed, has it trimmed.
         """
+        if self._momentum < 1.0:
+            return 0
         at_once = min(self._at_once or 0.0, self.return_rate)
         late = self._momentum * max(0.0, min(1.0, 2.0 * self.return_rate) - at_once)
         late = min(late, BURST_RATE * (REACTION + LONGEST_TRIM))

@@ -114,7 +114,6 @@ class Governor:
         self.account = Account()
         self._accounts: dict[str, Account] = {}
         self._inserting = 0
-        self._watching = False
         self._rooms: list[tuple[int, int]] = []
         self._collected_at = self._learnt_at = float("-inf")
         self._looked_at = float("-inf")
@@ -155,10 +154,16 @@ class Governor:
 
     def look(self) -> None:
         """Read and act once, as the watcher does; passed over while another thread is at it."""
-        if self.neighbours is not None and not self._bursting:
-            # Takes system calls that let other threads run: before the turn, for which inserts may wait.
-            self.neighbours.look()
         self._turns.within(WAIT, self._look)
+
+    def meet(self) -> None:
+        """Be seen by neighbours that come, and see them; for the watcher.
+
+        That takes system calls, which let other threads run first: not while memory, or an insert, waits.
+        """
+        if self.neighbours is not None and self.reading is not None and not self._bursting:
+            self.neighbours.publish(self._share())
+            self.neighbours.look()
 
     def _overdraw(self) -> bool:
         """Answer for an insert that cannot look because another thread's look takes long.
@@ -173,9 +178,8 @@ class Governor:
     def _look(self, inserting: int | None = None) -> bool:
         """Read and act; for an insert of so many bytes, or (None) for the watcher, which has more time."""
         self._inserting = inserting or 0
-        self._watching = inserting is None
         try:
-            return self._act(self._watching)
+            return self._act(watching=inserting is None)
         finally:
             self._inserting = 0
             # Only now: a handler writes to some file, and memory may have been a matter of milliseconds.
@@ -224,7 +228,7 @@ class Governor:
         grant = freed // 2 if plan.level == "soft" and not watching else plan.grant
         self.allowance.left = 0 if exhausted else grant
         if self.neighbours is not None:
-            self.neighbours.publish(self._share(), closely=self._watching and not self._bursting)
+            self.neighbours.publish(self._share(), closely=False)
         # A value that could not stay even if every cache made way for it is not taken in.
         return not exhausted and (not self._inserting or self._inserting <= self.cap)
 
@@ -262,7 +266,7 @@ class Governor:
         if self.neighbours is None:
             return 0
         self.neighbours.join(reading.shared)
-        self.neighbours.publish(self._share(), closely=self._watching and not self._bursting)
+        self.neighbours.publish(self._share(), closely=False)
         self._mates = self.neighbours.look(closely=False)
         cached = sum(mate.cached for mate in self._mates)
         unexplained = reading.usage - self._own - cached - account.retained - account.others

@@ -110,6 +110,7 @@ class Watcher:
                 governor = self.governor  # read first: whoever plays says so before putting in another
                 if not self.played:
                     governor.look()
+                    governor.meet()
                 pause = self._sweep(self.governor.interval())
             except BaseException as error:
                 # Nothing may end the thread, not even what ends others (SystemExit, CancelledError) when a
