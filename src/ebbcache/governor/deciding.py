@@ -205,7 +205,8 @@ class Governor:
         if watching and plan.level == "calm" and self._crowded():
             self._trim()
             plan = self._plan()
-        if plan.target > 0 and not plan.growth and self._trim_instead(plan, watching):
+        wanted = (plan.target > 0 and not plan.growth) or self._pressed
+        if wanted and self._trim_instead(plan, watching):
             self._planner.lowest = before  # the fall that this plan answers is still to be made good
             plan = self._plan()
         for again in (False, True):  # a second time where the first did not end hard pressure
@@ -401,6 +402,12 @@ class Governor:
     def _bursting(self) -> bool:
         """Whether others grow so fast that usage says little of what was freed, and there is a hurry."""
         return self.account.going_on > self.marks.min
+
+    @property
+    def _pressed(self) -> bool:
+        """Whether a burst may want more than the headroom that can be seen: credit is no use to it."""
+        assert self.reading is not None
+        return self._bursting and self.reading.headroom < self.kept_free + self.account.going_on
 
     def _crowded(self) -> bool:
         """Whether caches make room among themselves while malloc holds much that nobody uses."""
