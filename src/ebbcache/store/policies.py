@@ -21,6 +21,7 @@ from ebbcache.store.density import densities, density_class
 from ebbcache.store.entry import Entry, K, V
 from ebbcache.store.past import Past
 from ebbcache.store.reference import Store
+from ebbcache.store.trust import Trust
 
 T = TypeVar("T")
 
@@ -245,7 +246,7 @@ class LFUStore(Store[K, V]):
 class DensityStore(Store[K, V]):
     """Gives up what saves the least work per byte and second of idleness."""
 
-    __slots__ = ("_past", "_pool")
+    __slots__ = ("_past", "_pool", "_trust")
 
     policy = "density"
     overhead = 343
@@ -253,6 +254,7 @@ class DensityStore(Store[K, V]):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._past = Past()
+        self._trust = Trust()
         # The coldest of past samples: (density, serial, hits at that time), Redis' idea of an eviction
         # pool. With these, half the sample decides as well as all of it would, to some 0.3 % more misses.
         self._pool: list[tuple[float, int, float]] = []
@@ -270,11 +272,18 @@ class DensityStore(Store[K, V]):
 
     def _drain(self) -> list[Entry[K, V]]:
         self._past = Past()
+        self._trust = Trust()
         return super()._drain()
 
     def _tighten(self) -> None:
         super()._tighten()
         self._past.tighten(len(self._entries))
+
+    def _trusted(self, now: float) -> float:
+        return self._trust.factor(self._entries.get, now)
+
+    def _expect(self, entries: list[Entry[K, V]], levels: list[int], now: float) -> None:
+        self._trust.watch(entries, levels, now)
 
     def _densities(self, entries: list[Entry[K, V]], now: float) -> list[float]:
         return densities(entries, now, self._gain, self._mean_cost())

@@ -162,18 +162,33 @@ class Store(Table[K, V]):
         Exact up to 1,024 entries; beyond, a uniform sample of that many, scaled up to `nbytes`.
         """
         entries = self._sample(TALLY_SAMPLE)
+        factor = self._trusted(now)
         tally: dict[int, int] = {}
         instant = self.timer() if self._due.items or self._unordered else None
         found = densities(entries, now, self._gain, self._mean_cost())
+        fresh: list[Entry[K, V]] = []
+        levels: list[int] = []
         for entry, density in zip(entries, found, strict=True):
-            late = instant is not None and entry.deadline is not None and not instant < entry.deadline
-            level = LOWEST if late else density_class(density)
+            if instant is not None and entry.deadline is not None and not instant < entry.deadline:
+                level = LOWEST
+            else:
+                level = density_class(density * factor)
+                fresh.append(entry)
+                levels.append(level)
             tally[level] = tally.get(level, 0) + entry.size
+        self._expect(fresh, levels, now)
         sampled = sum(tally.values())
         if sampled and len(self._entries) > len(entries):
             nbytes = self.nbytes
             tally = {level: size * nbytes // sampled for level, size in tally.items()}
         return tally
+
+    def _trusted(self, now: float) -> float:
+        """Return what densities are multiplied with where caches share a target."""
+        return 1.0
+
+    def _expect(self, entries: list[Entry[K, V]], levels: list[int], now: float) -> None:
+        """Take note of some entries of a tally, where the policy learns from what becomes of them."""
 
     # ------------------------------------------------------------------------------------------- checking
 

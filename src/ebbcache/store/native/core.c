@@ -172,7 +172,8 @@ core_sizeof(Core *s, PyObject *Py_UNUSED(none))
                   (s->wide ? sizeof *s->wide : 0);
     size_t size = (size_t)Py_TYPE(s)->tp_basicsize + each * s->room +
                   (s->index ? ((size_t)s->mask + 1) * sizeof *s->index : 0) +
-                  (s->due.room + s->ranks.room) * sizeof(Item) + s->cells;
+                  (s->due.room + s->ranks.room) * sizeof(Item) + s->cells +
+                  (s->trust.watched ? WATCHED * sizeof *s->trust.watched : 0);
     return PyLong_FromSize_t(size);
 }
 

@@ -9,10 +9,6 @@
  */
 #include "store.h"
 
-#define LOWEST (-128)
-#define HIGHEST 127
-#define CLASSES 256
-
 /* --------------------------------------------------------------------------------------------- LRU's list */
 
 /* Newest of all, but for what was inherited through a fork: that lies behind `last`, to be given up when
@@ -384,6 +380,7 @@ int
 tally(Core *s, double now, PyObject *into)
 {
     uint32_t *drawn = PyMem_Malloc(TALLY_SAMPLE * sizeof *drawn);
+    int16_t levels[TALLY_SAMPLE];
     Rows rows = {NULL, 0, 0};
     PyObject *instant = NULL;
     long long bytes[CLASSES] = {0}, sampled = 0;
@@ -398,8 +395,9 @@ tally(Core *s, double now, PyObject *into)
             goto done;
     }
     uint32_t count = sample(s, TALLY_SAMPLE, drawn);
-    double mean = mean_cost(s), gain = s->gain;
+    double mean = mean_cost(s), gain = s->gain, factor = trusted(s, now);
     long long nbytes = s->nbytes;
+    uint64_t version = s->version;
     int scaled = s->live > count;
     if (rows_reserve(&rows, count))
         goto done;
@@ -410,12 +408,16 @@ tally(Core *s, double now, PyObject *into)
         int late = instant != NULL && is_dated(row->due) ? is_late(row->due, instant) : 0;
         if (late < 0)
             goto done;
-        int level = late ? LOWEST
-                         : class_of(density(row->hits, row->cost, row->size, row->stamp, now, gain, mean));
+        int level = LOWEST;
+        if (!late)
+            level = class_of(density(row->hits, row->cost, row->size, row->stamp, now, gain, mean) * factor);
+        levels[k] = late ? NO_LEVEL : (int16_t)level;
         seen[level - LOWEST] = 1;
         bytes[level - LOWEST] += row->size;
         sampled += row->size;
     }
+    if (s->version == version) /* else some deadline's comparison changed the store, and slots may be others' */
+        watch(s, &rows, levels, now);
     for (int level = LOWEST; level <= HIGHEST; level++) {
         if (!seen[level - LOWEST])
             continue;

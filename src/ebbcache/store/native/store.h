@@ -1,8 +1,9 @@
 /* What the files of the native store share: the shape of a store, and who offers what.
  *
- * Each file is one idea and opens by telling it: table.c (slab and index), pages.c (memory for it), entry.c (what callers see of an
- * entry), expiry.c (deadlines), policies.c (who goes first), past.c (what was given up), weigh.c (clock and bytes), lookup.c (hits, misses,
- * removals), insert.c (linking), contract.c (the store's methods), core.c (the type that caches derive from),
+ * Each file is one idea and opens by telling it: table.c (slab and index), pages.c (memory for it), entry.c (what
+ * callers see of an entry), expiry.c (deadlines), policies.c (who goes first), past.c (what was given up), trust.c
+ * (what came of what was promised), weigh.c (clock and bytes), lookup.c (hits, misses, removals), insert.c (linking),
+ * contract.c (the store's methods), core.c (the type that caches derive from),
  * numbers.c (counters), memo.c (the decorators' callable; calls.h: what it looks up; instance.c: who a method was
  * called on), module.c (the module and its state), guard.h (what keeps threads apart where there is no GIL).
  *
@@ -111,7 +112,12 @@ typedef struct {
     uint32_t slot;
 } Candidate;
 
+#define LOWEST (-128) /* classes of density */
+#define HIGHEST 127
+#define CLASSES 256
+#define NO_LEVEL (HIGHEST + 1)
 #define POOL 8
+#define WATCHED 64
 #define SAMPLE 32
 #define FRESH 16
 #define TALLY_SAMPLE 1024
@@ -119,6 +125,18 @@ typedef struct {
 #define YOUNGEST 1e-6
 #define UNTIMED 1e-3
 #define HALF_LIFE 10
+
+/* Whom a tally saw, and how. */
+typedef struct {
+    double hits, stamp;
+    uint32_t slot;
+} Watched;
+
+typedef struct {
+    Watched *watched;  /* in rising order of slots; NULL before the first tally */
+    uint32_t count;
+    double found, promised, looked;
+} Trust;
 
 typedef struct {
     PyObject_HEAD
@@ -187,6 +205,8 @@ typedef struct {
     uint8_t *past;     /* DENSITY: what was given up; NULL until something was */
     uint32_t cells;
     long long fades;   /* evictions until its hits are halved */
+
+    Trust trust;       /* DENSITY */
 
     PyObject *timer;
     PyObject *listener;
@@ -384,6 +404,13 @@ void give_up(Core *, uint32_t slot, Row *into);
 double welcome(Core *, uint32_t tag);
 void past_tighten(Core *);
 void past_free(Core *);
+
+/* ------------------------------------------------------------------------------------------- trust.c */
+
+double trusted(Core *, double now);
+void watch(Core *, const Rows *, const int16_t *levels, double now);
+void watch_tidy(Core *);
+void trust_free(Core *);
 
 /* ------------------------------------------------------------------------------------------- entry.c */
 

@@ -537,9 +537,13 @@ compact(Core *s)
                 order[at] = order[at - 1];
             order[at] = n;
         }
+        uint32_t watched = 0;
+        watch_tidy(s);
         for (uint32_t from = 0; from < s->used; from++) {
             if (s->slots[from].key == NULL)
                 continue;
+            while (watched < s->trust.count && s->trust.watched[watched].slot == from)
+                s->trust.watched[watched++].slot = to;
             while (passed < s->pooled && s->pool[order[passed]].slot == from)
                 s->pool[order[passed++]].slot = to;
             MOVE(slots);
@@ -623,6 +627,7 @@ table_drain(Core *s, Core *into)
     heap_free(&s->due);
     heap_free(&s->ranks);
     past_free(s);
+    trust_free(s);
     pool_forget(s);
     s->version++;
 }
