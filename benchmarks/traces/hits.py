@@ -23,6 +23,8 @@ from ebbcache.caches import DensityCache, LRUCache
 TITLE = "Real traces"
 QUICK = 150_000
 """Requests of a trace that `--quick` replays."""
+TIMEOUT = 3600.0
+"""Seconds for a part, which takes a minute or five on a quiet machine; what it answers is the same on any."""
 DEFAULT = "DensityCache"
 """The class of the policy that `cached` uses unless told otherwise."""
 LESS_THAN_LRU = {"tw52": (0.13, 0.13, 0.13), "bu98-web": (0.05, 0.08, 0.09)}
@@ -40,9 +42,9 @@ def parts(options: Options) -> dict[str, Part]:
     for name in [OWN] if options.quick else names(options.traces):
         for size in SIZES:
             run = partial(measure, name, size, options.traces, QUICK if options.quick else None)
-            found[f"{name} {size}"] = Part(run)
+            found[f"{name} {size}"] = Part(run, timeout=TIMEOUT)
         run = partial(bursts.measure, name, options.traces, QUICK if options.quick else None)
-        found[f"{name} bursts"] = Part(run)
+        found[f"{name} bursts"] = Part(run, timeout=TIMEOUT)
     return found
 
 
