@@ -292,3 +292,12 @@ def test_looking_and_leaving_from_several_threads_ends(join: Callable[..., Neigh
         thread.join()
     assert all(len(each.look()) == 7 for each in many)
     assert all(share.cached == 50 for each in many for share in each.look())
+
+
+def test_where_there_is_no_shared_memory_folder_everybody_is_alone(tmp_path: Path) -> None:
+    alone = Neighbours(str(tmp_path / "no-shm"))
+    alone.join("container")
+    alone.publish(Share(1))
+    assert alone.look() == []
+    alone.after_fork()
+    alone.leave()

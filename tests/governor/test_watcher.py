@@ -341,3 +341,22 @@ def test_an_exception_out_of_a_signal_handler_leaves_nobody_looking() -> None:
         """
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts descriptors as Linux does")
+def test_a_program_without_free_descriptors_caches_all_the_same() -> None:
+    code = """
+import resource
+import ebbcache
+from ebbcache import governor
+resource.setrlimit(resource.RLIMIT_NOFILE, (6, 6))
+cache = ebbcache.LRUCache()
+for number in range(20_000):
+    cache[number] = bytes(100)
+governor.the_watcher.governor.look()
+assert len(cache) > 0 or governor.the_watcher.governor.reading is None, ebbcache.status()
+assert ebbcache.reclaim(10_000).freed >= 10_000 or not cache
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr, done.stderr

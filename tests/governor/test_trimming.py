@@ -1,0 +1,72 @@
+"""malloc gives back what it holds free before anything is evicted for it, played with a heap."""
+
+from __future__ import annotations
+
+from playing import LIMIT, MIB, entry_bytes, fill
+
+import ebbcache
+from ebbcache import testing
+from ebbcache.governor.trimming import Heap
+from ebbcache.testing import Machine
+
+
+class PlayedHeap:
+    """A malloc that keeps what caches free until it is told to return it."""
+
+    def __init__(self, played: Machine) -> None:
+        self.played = played
+        self.trims = 0
+
+    def free_bytes(self) -> int:
+        return int(self.played._kept)
+
+    def trim(self, at_once: bool = False) -> None:
+        self.trims += 1
+        self.played._kept = 0.0
+
+
+def test_a_trim_that_brings_nothing_does_not_take_the_place_of_eviction() -> None:
+    with testing.machine(LIMIT, 40 * MIB, returns=0.0) as played:
+        cache = ebbcache.LRUCache[int, None](sizeof=entry_bytes)
+        fill(cache, 10_000)
+        ebbcache.reclaim(cache.nbytes // 2)
+        heap = PlayedHeap(played)
+        heap.trim = lambda at_once: None  # type: ignore[method-assign]
+        played.governor.heap = Heap(heap, lambda: played.time)
+        before = cache.nbytes
+        played.others += played.headroom - 4 * MIB
+        played.look()
+        assert cache.nbytes < before
+
+
+def test_what_malloc_holds_is_returned_before_anything_more_is_evicted() -> None:
+    with testing.machine(LIMIT, 40 * MIB, returns=0.0) as played:
+        heap = PlayedHeap(played)
+        played.governor.heap = Heap(heap, lambda: played.time)
+        cache = ebbcache.LRUCache[int, None](sizeof=entry_bytes)
+        fill(cache, 10_000)
+        full = cache.nbytes
+        for step in range(120):  # others take 120 MiB, in a ramp, and the service goes on
+            played.others += MIB
+            played.advance(0.02)
+            fill(cache, 2, start=20_000 + 2 * step)
+            assert played.headroom > 0
+        assert heap.trims > 0
+        assert played.governor.cap * 0.7 < cache.nbytes < full
+
+
+def test_what_malloc_keeps_of_a_burst_is_returned_when_caches_want_it() -> None:
+    with testing.machine(LIMIT, 40 * MIB) as played:
+        heap = PlayedHeap(played)
+        played.governor.heap = Heap(heap, lambda: played.time)
+        cache = ebbcache.LRUCache[int, None](sizeof=entry_bytes)
+        played._kept = 60 * MIB  # the program freed as much, and malloc did not return it
+        played.advance(1.0)
+        assert heap.trims == 0  # nobody wants it
+        fill(cache, 10_000)
+        crowded = cache.nbytes
+        played.advance(1.0)
+        assert heap.trims > 0
+        played.advance(60.0)  # the peak of others is forgotten
+        fill(cache, 10_000)
+        assert cache.nbytes > crowded + 30 * MIB
