@@ -47,7 +47,7 @@ typedef struct {
     int method; /* the first one is the instance itself */
 } Call;
 
-static int
+static inline int
 hash_call(const Call *call, Py_hash_t *hash)
 {
     Py_uhash_t sum = PRIME_5;
@@ -141,7 +141,7 @@ find_call(Core *s, const Call *call, uint32_t tag)
     }
 }
 
-static PyObject *
+static inline PyObject *
 key_of(const Call *call)
 {
     PyObject *key = PyTuple_New(call->count);

@@ -10,51 +10,10 @@
  * *Made*: what a function of the user's answers for the arguments. `typed` appends the arguments' types. In a
  * method's key an Instance (instance.c) stands for the first argument, so a look-up asks that for nothing.
  *
- * A miss makes the key, calls the function, and stores the answer, all in C where the cache needs nothing but its
- * settings for that; else it tells Python what came of it. The Python wrapper behind this one does what is rare: it
- * refuses a call that does not fit the parameters, in the function's own words, and it carries out a method's misses.
+ * A miss makes the key and goes to miss.c. The Python wrapper behind this one does what is rare: it refuses a call that
+ * does not fit the parameters, in the function's own words, and it carries out a method's misses.
  */
-#include "calls.h"
-
-#ifndef _WIN32
-#include <time.h>
-#endif
-
-#define MOST_PARAMETERS 16
-#define MOST_LANES 32
-#define PLANS 4
-
-typedef struct {
-    PyObject *names;                /* a call's tuple of keyword names; NULL: vacant */
-    uint8_t place[MOST_PARAMETERS]; /* which parameter each of them is */
-    uint32_t fills;                 /* a bit for each of these parameters */
-} Plan;
-
-typedef struct {
-    PyObject_HEAD
-    vectorcallfunc vectorcall;
-    State *st;
-    Core *cache;
-    PyObject *func, *clock, *wrapper;
-    PyObject *keep;                 /* NULL: the wrapper carries out the misses */
-    PyObject *itself;               /* stands for the instance as a value; NULL: no method */
-    PyObject *make;                 /* made: the user's function; otherwise NULL */
-    PyObject *mark;                 /* written: stands between positions and keywords; otherwise NULL */
-    PyObject *parameters;           /* a tuple of names; in written calls an empty one (no names), or NULL */
-    PyObject *defaults;             /* bound: the tuple of defaults of the last positions */
-    PyObject *named_defaults;       /* bound: the function's own dict, which may change; or NULL */
-    PyObject *invalidated;          /* what knows when entries were invalidated last; or NULL */
-    Py_ssize_t last_at;
-    double ttl;                     /* NaN: none */
-    int quick;                      /* `clock` is time.perf_counter itself */
-    PyObject *nothing;              /* the empty tuple, of which there is one */
-    Py_hash_t nothing_hash;
-    uint32_t nothing_at;            /* the slot where it was found last */
-    int count, positional, named_from, typed, alone;
-    Plan plans[PLANS];
-    int next_plan;
-    PyObject *dict, *weakrefs;
-} Memo;
+#include "memo.h"
 
 /* Whether tuples hash here as they do in this interpreter. */
 int
@@ -71,136 +30,7 @@ tuples_hash_alike(void)
     return theirs == finished(sum, 3);
 }
 
-/* ------------------------------------------------------------------------------------------------- calling */
-
-static PyObject *
-by_wrapper(Memo *self, PyObject *const *args, size_t nargsf, PyObject *names)
-{
-    PyObject *wrapper = Py_NewRef(self->wrapper), *value;
-    BEGIN_OUTSIDE
-    value = PyObject_Vectorcall(wrapper, args, nargsf & ~PY_VECTORCALL_ARGUMENTS_OFFSET, names);
-    Py_DECREF(wrapper);
-    END_OUTSIDE
-    return value;
-}
-
-/* When a call begins, in the seconds of `clock`; a perf_counter is asked of the kernel where it is CLOCK_MONOTONIC. */
-static int
-moment_now(Memo *self, double *now)
-{
-#ifdef __linux__
-    struct timespec ts;
-    if (self->quick && clock_gettime(CLOCK_MONOTONIC, &ts) == 0) {
-        *now = (double)((int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec) / 1e9;
-        return 0;
-    }
-#endif
-    PyObject *number = PyObject_CallNoArgs(self->clock);
-    if (number == NULL)
-        return -1;
-    *now = PyFloat_AsDouble(number);
-    Py_DECREF(number);
-    return *now == -1.0 && PyErr_Occurred() ? -1 : 0;
-}
-
-/* The object in a slot of `invalidated` that each invalidation replaces, for comparing only; NULL: there is none. */
-static PyObject *
-last_invalidation(Memo *self)
-{
-    return self->invalidated == NULL ? NULL : SHARED_POINTER(*(PyObject **)((char *)self->invalidated + self->last_at));
-}
-
-/* The same, held, so that no later one is the same object. */
-static PyObject *
-held_invalidation(Memo *self)
-{
-#ifdef Py_GIL_DISABLED
-    PyObject *last = self->invalidated == NULL ? NULL : PyObject_GetAttrString(self->invalidated, "last");
-    if (last == NULL)
-        PyErr_Clear();
-    return last;
-#else
-    return Py_XNewRef(last_invalidation(self));
-#endif
-}
-
-/* Iterators and coroutines can be used once; Python refuses them in words. */
-static int
-is_one_shot(PyObject *value)
-{
-    return PyGen_CheckExact(value) || PyCoro_CheckExact(value) || PyAsyncGen_CheckExact(value);
-}
-
-/* Store an answer that nobody invalidated since `last`; 0, or -1 with an exception. */
-static int
-keep_plainly(Memo *self, PyObject *key, Py_hash_t hash, PyObject *value, double began, PyObject *last)
-{
-    Core *s = self->cache;
-    double now;
-    if (self->alone && s->maxsize != Py_HUGE_VAL) { /* functools': where there is a limit, the first answer stays */
-        uint32_t i = find(s, key, hash);
-        if (i != NIL)
-            return i == FAIL ? -1 : 0;
-    }
-    if (moment_now(self, &now))
-        return -1;
-    if (insert(s, key, hash, value, self->ttl, now > began ? now - began : 0.0, 0))
-        return -1;
-    if (last == last_invalidation(self))
-        return 0;
-    /* Invalidated between the look and the store? Whoever did it found nothing to remove. */
-    PyObject *gone;
-    BEGIN_OUTSIDE
-    gone = PyObject_CallMethodObjArgs((PyObject *)s, s->st->s_pop, key, Py_None, NULL);
-    Py_XDECREF(gone);
-    END_OUTSIDE
-    return gone == NULL ? -1 : 0;
-}
-
-static int
-keep_by_python(Memo *self, PyObject *key, Py_hash_t hash, PyObject *value, double began)
-{
-    PyObject *number = PyLong_FromSsize_t(hash), *moment = PyFloat_FromDouble(began), *kept = NULL;
-    PyObject *keep = Py_NewRef(self->keep);
-    BEGIN_OUTSIDE
-    if (number != NULL && moment != NULL)
-        kept = PyObject_CallFunctionObjArgs(keep, key, number, value, moment, NULL);
-    Py_DECREF(keep);
-    END_OUTSIDE
-    Py_XDECREF(number);
-    Py_XDECREF(moment);
-    Py_XDECREF(kept);
-    return kept == NULL ? -1 : 0;
-}
-
-/* Call the function and have the answer kept. `key` is taken over. */
-static PyObject *
-miss(Memo *self, PyObject *key, Py_hash_t hash, PyObject *const *args, size_t nargsf, PyObject *names)
-{
-    PyObject *value = NULL, *last = NULL;
-    double began;
-    self->cache->misses++;
-    if (moment_now(self, &began))
-        goto done;
-    last = held_invalidation(self);
-    if (Py_EnterRecursiveCall(" while calling a cached function"))
-        goto done;
-    BEGIN_OUTSIDE
-    value = PyObject_Vectorcall(self->func, args, nargsf & ~PY_VECTORCALL_ARGUMENTS_OFFSET, names);
-    END_OUTSIDE
-    Py_LeaveRecursiveCall();
-    if (value == NULL || self->keep == NULL) /* the collector has been here */
-        goto done;
-    int plain = self->cache->simple && self->cache->maxsize >= 1.0 && last == last_invalidation(self);
-    if (!self->alone && is_one_shot(value))
-        plain = 0;
-    if (plain ? keep_plainly(self, key, hash, value, began, last) : keep_by_python(self, key, hash, value, began))
-        Py_CLEAR(value);
-done:
-    Py_XDECREF(last);
-    Py_DECREF(key);
-    return value;
-}
+/* ------------------------------------------------------------------------------------------------ answering */
 
 static inline PyObject *
 hit(Core *s, uint32_t i)
@@ -220,14 +50,12 @@ answer(Memo *self, PyObject *key, Py_hash_t hash, PyObject *const *args, size_t 
         return hit(s, i);
     if (i == FAIL)
         return NULL;
-    if (i != NIL) {
-        int found = seek(s, key, tag_of(hash), &i);
-        if (found < 0)
-            return NULL;
-        if (found)
-            return hit(s, i);
-    }
-    return miss(self, Py_NewRef(key), hash, args, nargsf, names);
+    if (i == NIL)
+        return miss(self, Py_NewRef(key), hash, s->version + 1, args, nargsf, names);
+    int found = seek(s, key, tag_of(hash), &i);
+    if (found < 0)
+        return NULL;
+    return found ? hit(s, i) : miss(self, Py_NewRef(key), hash, 0, args, nargsf, names);
 }
 
 static inline PyObject *
@@ -246,11 +74,12 @@ answer_call(Memo *self, const Call *call, PyObject *const *args, size_t nargsf, 
     }
     if (call->method)
         return by_wrapper(self, args, nargsf, names);
+    uint64_t version = s->version; /* a new tuple may have the collector run */
     PyObject *key = key_of(call);
     if (key == NULL)
         return NULL;
     if (i == NIL)
-        return miss(self, key, hash, args, nargsf, names);
+        return miss(self, key, hash, version + 1, args, nargsf, names);
     PyObject *value = answer(self, key, hash, args, nargsf, names);
     Py_DECREF(key);
     return value;

@@ -4,8 +4,9 @@
  * callers see of an entry), expiry.c (deadlines), policies.c (who goes first), past.c (what was given up), trust.c
  * (what came of what was promised), weigh.c (clock and bytes), lookup.c (hits, misses, removals), insert.c (linking),
  * contract.c (the store's methods), core.c (the type that caches derive from),
- * numbers.c (counters), memo.c (the decorators' callable; calls.h: what it looks up; instance.c: who a method was
- * called on), module.c (the module and its state), guard.h (what keeps threads apart where there is no GIL).
+ * numbers.c (counters), memo.c (the decorators' callable; calls.h: what it looks up; miss.c: what it does when that is
+ * not there; instance.c: who a method was called on), module.c (the module and its state), guard.h (what keeps threads
+ * apart where there is no GIL).
  *
  * One rule holds everywhere: a store never calls out while it is inconsistent. Calling out is hashing or
  * comparing foreign keys, a timer, dropping a reference, and making an object that the collector tracks (3.11
