@@ -178,6 +178,7 @@ typedef struct {
     PyObject **odd;   /* NULL until a deadline is given that is no float */
     uint64_t *wide;   /* NULL until a size does not fit */
     uint32_t *index;  /* cells: low bits of a tag above a slot's number; NIL where empty */
+    size_t slots_mapped, uses_mapped, index_mapped; /* see pages.c */
     unsigned shift;   /* the index has 2 ** (32 - shift) places */
     unsigned bits;    /* of a cell, those of the slot's number; room < 2 ** bits */
     uint32_t mask;
@@ -291,8 +292,8 @@ is_dated(Moment due)
 
 /* ------------------------------------------------------------------------------------------- pages.c */
 
-void *pages_new(size_t size);
-void pages_free(void *, size_t size);
+void *pages_resize(void *, size_t had, size_t size, size_t *mapped);
+void pages_free(void *, size_t mapped);
 
 /* ------------------------------------------------------------------------------------------- weigh.c */
 

@@ -139,21 +139,16 @@ index_fill(Core *s, uint32_t places)
             enter_index(s, i);
 }
 
-static void
-index_free(Core *s)
-{
-    if (s->index != NULL)
-        pages_free(s->index, ((size_t)s->mask + 1) * sizeof *s->index);
-}
-
 static int
 index_make(Core *s, uint32_t places)
 {
-    uint32_t *fresh = pages_new((size_t)places * sizeof *fresh);
+    size_t mapped = 0, size = (size_t)places * sizeof(uint32_t);
+    uint32_t *fresh = pages_resize(NULL, size, size, &mapped);
     if (fresh == NULL)
         return -1;
-    index_free(s);
+    pages_free(s->index, s->index_mapped);
     s->index = fresh;
+    s->index_mapped = mapped;
     index_fill(s, places);
     return 0;
 }
@@ -185,6 +180,21 @@ leave_index(Core *s, uint32_t slot)
     index[hole] = NIL;
 }
 
+/* Those that every lookup touches. */
+static int
+resize_first(Core *s, uint32_t room)
+{
+    Slot *slots = pages_resize(s->slots, sizeof *slots * s->room, sizeof *slots * room, &s->slots_mapped);
+    if (slots == NULL)
+        return -1;
+    s->slots = slots;
+    Use *uses = pages_resize(s->uses, sizeof *uses * s->room, sizeof *uses * room, &s->uses_mapped);
+    if (uses == NULL)
+        return -1;
+    s->uses = uses;
+    return 0;
+}
+
 static int
 resize_column(void **column, size_t width, uint32_t room)
 {
@@ -200,7 +210,7 @@ resize_column(void **column, size_t width, uint32_t room)
 static int
 set_room(Core *s, uint32_t room)
 {
-    if (COLUMN(slots) || COLUMN(uses) || (s->costs && COLUMN(costs)) || (s->weights && COLUMN(weights)) ||
+    if (resize_first(s, room) || (s->costs && COLUMN(costs)) || (s->weights && COLUMN(weights)) ||
         (s->dues && COLUMN(dues)) || (s->odd && COLUMN(odd)) || (s->wide && COLUMN(wide)))
         return -1;
     s->room = room;
@@ -452,10 +462,12 @@ compact(Core *s)
     while (3 * ((uint64_t)s->live + 1) > 2 * (uint64_t)places)
         places *= 2;
     uint32_t *index = s->index;
+    size_t index_mapped = 0;
     if (index == NULL)
         return;
     if (places < s->mask + 1) {
-        index = pages_new((size_t)places * sizeof *index);
+        size_t size = (size_t)places * sizeof *index;
+        index = pages_resize(NULL, size, size, &index_mapped);
         if (index == NULL)
             return;
     }
@@ -463,8 +475,9 @@ compact(Core *s)
         places = s->mask + 1;
     uint32_t room = s->live + s->live / 16 + 8, to = 0;
     if (s->policy == LRU) {
-        Slot *slots = PyMem_Malloc(room * sizeof *slots);
-        Use *uses = PyMem_Malloc(room * sizeof *uses);
+        size_t slots_mapped = 0, uses_mapped = 0;
+        Slot *slots = pages_resize(NULL, s->live * sizeof *slots, room * sizeof *slots, &slots_mapped);
+        Use *uses = pages_resize(NULL, s->live * sizeof *uses, room * sizeof *uses, &uses_mapped);
         double *costs = s->costs ? PyMem_Malloc(room * sizeof *costs) : NULL;
         double *weights = s->weights ? PyMem_Malloc(room * sizeof *weights) : NULL;
         Due *dues = s->dues ? PyMem_Malloc(room * sizeof *dues) : NULL;
@@ -472,15 +485,15 @@ compact(Core *s)
         uint64_t *wide = s->wide ? PyMem_Malloc(room * sizeof *wide) : NULL;
         if (!slots || !uses || (s->costs && !costs) || (s->weights && !weights) || (s->dues && !dues) ||
             (s->odd && !odd) || (s->wide && !wide)) {
-            PyMem_Free(slots);
-            PyMem_Free(uses);
+            pages_free(slots, slots_mapped);
+            pages_free(uses, uses_mapped);
             PyMem_Free(costs);
             PyMem_Free(weights);
             PyMem_Free(dues);
             PyMem_Free(odd);
             PyMem_Free(wide);
             if (index != s->index)
-                pages_free(index, (size_t)places * sizeof *index);
+                pages_free(index, index_mapped);
             return;
         }
         uint32_t last = NIL;
@@ -504,8 +517,8 @@ compact(Core *s)
             slots[i].as.order.prev = i ? i - 1 : NIL;
             slots[i].as.order.next = i + 1 < to ? i + 1 : NIL;
         }
-        PyMem_Free(s->slots);
-        PyMem_Free(s->uses);
+        pages_free(s->slots, s->slots_mapped);
+        pages_free(s->uses, s->uses_mapped);
         PyMem_Free(s->costs);
         PyMem_Free(s->weights);
         PyMem_Free(s->dues);
@@ -513,6 +526,8 @@ compact(Core *s)
         PyMem_Free(s->wide);
         s->slots = slots;
         s->uses = uses;
+        s->slots_mapped = slots_mapped;
+        s->uses_mapped = uses_mapped;
         s->costs = costs;
         s->weights = weights;
         s->dues = dues;
@@ -562,8 +577,9 @@ compact(Core *s)
         }
     }
     if (index != s->index) {
-        index_free(s);
+        pages_free(s->index, s->index_mapped);
         s->index = index;
+        s->index_mapped = index_mapped;
     }
     index_fill(s, places);
     due_rebuild(s);
@@ -609,6 +625,9 @@ table_drain(Core *s, Core *into)
     TAKE(odd, NULL);
     TAKE(wide, NULL);
     TAKE(index, NULL);
+    TAKE(slots_mapped, 0);
+    TAKE(uses_mapped, 0);
+    TAKE(index_mapped, 0);
     TAKE(mask, 0);
     TAKE(shift, 32);
     TAKE(room, 0);
@@ -645,14 +664,14 @@ table_free(Core *s)
             if (s->odd != NULL)
                 Py_XDECREF(s->odd[i]);
         }
-    PyMem_Free(s->slots);
-    PyMem_Free(s->uses);
+    pages_free(s->slots, s->slots_mapped);
+    pages_free(s->uses, s->uses_mapped);
     PyMem_Free(s->costs);
     PyMem_Free(s->weights);
     PyMem_Free(s->dues);
     PyMem_Free(s->odd);
     PyMem_Free(s->wide);
-    index_free(s);
+    pages_free(s->index, s->index_mapped);
     s->slots = NULL;
     s->used = 0;
     PyErr_Restore(type, value, traceback);
