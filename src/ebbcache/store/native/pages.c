@@ -6,7 +6,7 @@
  * array that grows begins with small ones, so that nothing is taken before it is used; what is full of it is
  * gathered into huge ones whenever it needs more addresses. These arrays also begin on a cache line, which
  * malloc's do not, and come straight from the system and go straight back. madvise(2), mremap(2), Linux's
- * Documentation/admin-guide/mm/transhuge.rst; elsewhere, and below 2 MiB, it is plain memory.
+ * Documentation/admin-guide/mm/transhuge.rst; elsewhere, and below 128 KiB, it is plain memory.
  * Bound: growing moves pages' addresses, no bytes; gathering copies each byte once.
  */
 #include "store.h"
@@ -17,6 +17,8 @@
 
 #if defined(__linux__) && defined(MADV_HUGEPAGE) && defined(MREMAP_FIXED)
 #define HUGE_PAGE ((size_t)2 << 20)
+#define LARGE ((size_t)128 << 10) /* from here on, so that little is copied and left behind on the way to huge pages */
+#define ANY_PAGE ((size_t)64 << 10) /* a multiple of whatever pages the system has */
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE 25 /* Linux 6.1; older ones refuse it, and gather in the background if at all */
 #endif
@@ -48,7 +50,7 @@ pages_resize(void *pages, size_t had, size_t size, size_t *mapped)
 {
     size_t wanted = whole(size);
     if (*mapped == 0) {
-        char *fresh = size < HUGE_PAGE ? NULL : address_for(wanted);
+        char *fresh = size < LARGE ? NULL : address_for(wanted);
         if (fresh == NULL)
             return PyMem_Realloc(pages, size);
         if (had == wanted)
@@ -59,7 +61,7 @@ pages_resize(void *pages, size_t had, size_t size, size_t *mapped)
         *mapped = wanted;
         return fresh;
     }
-    if (size < HUGE_PAGE / 2) {
+    if (size < LARGE / 2) {
         void *small = PyMem_Malloc(size);
         if (small != NULL) {
             memcpy(small, pages, size);
@@ -67,6 +69,10 @@ pages_resize(void *pages, size_t had, size_t size, size_t *mapped)
             *mapped = 0;
             return small;
         }
+    }
+    if (size < had) {
+        size_t kept = (size + ANY_PAGE - 1) & ~(ANY_PAGE - 1);
+        madvise((char *)pages + kept, *mapped - kept, MADV_DONTNEED); /* it keeps the addresses */
     }
     if (wanted < *mapped)
         munmap((char *)pages + wanted, *mapped - wanted);
