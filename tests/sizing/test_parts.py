@@ -41,6 +41,18 @@ class TestParts:
         assert sizeof(Holder(part)) == 64
         assert sizeof([Holder(part), Holder(part)]) == sizeof([0, 0]) + 2 * 64 + 5000
 
+    def test_may_tell_what_they_take_when_asked(self) -> None:
+        asked: list[int] = []
+
+        def nbytes() -> int:
+            asked.append(1)
+            return 5000
+
+        assert (
+            sizeof([Holder(layout.Part(1, nbytes)) for _ in range(3)]) == sizeof([0, 0, 0]) + 3 * 64 + 5000
+        )
+        assert asked == [1]
+
     def test_do_not_count_with_what_is_shared(self) -> None:
         shared = Holder(layout.Part(1, 5000))
         users = [[shared] for _ in range(9)]

@@ -485,7 +485,7 @@ def test_survives_a_value_emptied_by_its_own_sizer() -> None:
 
 
 def test_forgets_types_that_die() -> None:
-    kinds = sizing._table._kinds
+    kinds = sizing._table.kinds
 
     def use_once() -> weakref.ref[type]:
         cls = type("Passing", (), {})

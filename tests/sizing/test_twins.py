@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import collections
+import datetime
 import functools
 import gc
+import os
 import random
 import sys
 import types
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -234,6 +237,52 @@ def attributes() -> Iterator[Any]:
         setattr(more, f"a{n}", n / 7)
     yield more
     yield Both(1.5, [2.5])
+
+
+ZONE = datetime.timezone(datetime.timedelta(hours=1))
+RECORDS = np.zeros(50, dtype=[("a", "f8"), ("b", "i4")])
+READ_IN_PLACE: dict[str, Callable[[], Any]] = {
+    "array": lambda: np.arange(300.0),
+    "array of no dimension": lambda: np.array(1.5),
+    "empty array": lambda: np.empty((0, 3)),
+    "view of its own array": lambda: np.arange(600.0).reshape(20, 30)[::2],
+    "view of another's": lambda: RECORDS["a"],
+    "array of texts": lambda: np.array(["some text", "another"] * 9),
+    "array of times": lambda: np.arange(9).astype("M8[s]"),
+    "array of objects": lambda: np.array([[1.5], {"a": 2.5}, None], dtype=object),
+    "structure": lambda: np.zeros(9, dtype=RECORDS.dtype)[1],
+    "structure of another's": lambda: RECORDS[1],
+    "array of a subclass": lambda: np.ma.masked_array(np.arange(30.0), mask=np.arange(30) > 5),
+    "time with a zone of its own": lambda: datetime.datetime.fromisoformat("2020-01-01T00:00:00+01:30"),
+    "time with another's": lambda: datetime.datetime(2020, 1, 1, tzinfo=ZONE),
+    "times": lambda: [datetime.datetime(2020, 1, 1 + n) for n in range(9)],
+    "function": lambda: lambda x=[1.5]: (x, READ_IN_PLACE),
+    "struct with hidden fields": lambda: os.stat("."),
+}
+
+
+@pytest.mark.parametrize("name", READ_IN_PLACE)
+def test_same_answers_for_what_c_reads_in_place(name: str) -> None:
+    value = READ_IN_PLACE[name]()
+    native, python = both(value)
+    assert native == python > 0
+    native, python = both([value, [value], 1.5])
+    assert native == python
+
+
+def test_arrays_take_their_buffers_and_views_the_base_that_nobody_else_holds() -> None:
+    whole = np.arange(3000.0)
+    assert 24_000 < sizing.sizeof(whole) < 24_300
+    assert sizing.sizeof(whole[:5]) < 300
+    assert sizing.sizeof(np.arange(3000.0)[:5]) > 24_000
+    assert sizing.sizeof([np.arange(3000.0)[:5], whole[:5]]) == pytest.approx(24_600, abs=300)
+
+
+def test_a_time_holds_its_zone() -> None:
+    alone = sizing.sizeof(datetime.datetime(2020, 1, 1))
+    own = datetime.datetime(2020, 1, 1, tzinfo=datetime.timezone(datetime.timedelta(minutes=7), "zone"))
+    assert sizing.sizeof(own) > alone + 64
+    assert sizing.sizeof(datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)) == alone
 
 
 def test_same_answers_for_attributes() -> None:

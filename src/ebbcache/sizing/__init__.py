@@ -14,7 +14,6 @@ import logging
 import os
 import threading
 from collections.abc import Callable
-from sys import getsizeof
 from typing import Any, Literal, TypeVar, cast, overload
 
 from . import walk
@@ -55,6 +54,8 @@ S = TypeVar("S", bound=Callable[[Any], int])
 
 _registering = threading.Lock()
 _table = Table({})
+_leaves = _table.leaves  # empty if somebody else measures
+_DIGIT = (1).__sizeof__()
 _yardstick: Callable[[object], int] | None = None
 _watchers: list[Callable[[bool], object]] = []
 
@@ -97,20 +98,19 @@ def sizeof(obj: object, *, exact: bool = False, budget: int = _IN_PYTHON) -> int
     >>> sizeof(numbers) == sizeof([]) + 4 * 8 + 4 * sizeof(1.5)
     True
     """
-    table = _table
+    if id(type(obj)) in _leaves:
+        size = obj.__sizeof__()  # that of a type in C
+        if size <= SMALL:
+            return 0 if size <= _DIGIT and type(obj) is int and -5 <= obj <= 256 else ROUNDED[size]
+        return size + 23 & -16
     if _yardstick is not None:
         return _yardstick(obj)
-    if id(type(obj)) in table.leaves:
-        if type(obj) is int and -5 <= obj <= 256:
-            return 0
-        size = getsizeof(obj)
-        return ROUNDED[size] if size <= SMALL else size + 23 & -16
     if type(budget) is not int:
         raise TypeError(f"budget must be an int, a number of objects, not {budget!r}")
     if budget < 1:
         raise ValueError(f"budget must be a positive number of objects, got {budget!r}")
     try:
-        return walk.weigh(table, obj, None if exact else budget)
+        return walk.weigh(_table, obj, None if exact else budget)
     except Exception as error:
         return _failed(obj, error)
 
@@ -156,8 +156,9 @@ if _native is not None:
 
 def _measure_by(table: Table, yardstick: Callable[[object], int] | None) -> None:
     """Let `table` say from now on how types are read, and `yardstick`, if any, measure in our place."""
-    global _table, _yardstick
+    global _table, _yardstick, _leaves
     _table, _yardstick = table, yardstick
+    _leaves = table.leaves if yardstick is None else set()
     if _native is not None:
         _native.use(table, yardstick, _failed, Part, BUDGET, _LEAST, _MOST, _SHARE / _A_LOOK)
 

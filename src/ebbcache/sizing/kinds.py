@@ -15,6 +15,7 @@ import types
 import weakref
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any, Final, cast
 
 from .holders import rule_for
@@ -28,6 +29,7 @@ from .layout import (
     basicsize,
     class_of,
     flags,
+    hidden_fields,
     itemsize,
     members,
     mro,
@@ -38,6 +40,7 @@ from .layout import (
     read_int_subclass,
     read_leaf,
     read_list,
+    read_moment,
     read_ordered_dict,
     read_set,
     read_str_subclass,
@@ -77,6 +80,7 @@ _EXACT: Final[dict[int, Expand]] = {
     id(dict): read_dict,
     id(list): read_list,
     id(tuple): read_tuple,
+    id(datetime): read_moment,
     id(set): read_set,
     id(frozenset): read_set,
 }
@@ -109,7 +113,7 @@ def describe(cls: type) -> str:
 class Kind:
     """What is known of one type."""
 
-    __slots__ = ("alone", "claim", "name", "native", "read", "told", "view")
+    __slots__ = ("alone", "claim", "name", "native", "read", "special", "told", "view")
 
     def __init__(
         self,
@@ -131,6 +135,8 @@ class Kind:
         """Looks into memory that others own, which is charged to it only if nobody else holds it."""
         self.claim = claim
         """A `__sizeof__` written in Python, believed if it says more than was found."""
+        self.special = view or claim is not None
+        """It takes more than reading to measure it."""
         self.told = False
 
     def complain(self, what: str, error: BaseException) -> None:
@@ -179,11 +185,12 @@ def _nothing(obj: object, cap: float) -> Expanded:
 class Table:
     """The kinds of all types met so far, under one set of registered sizers (which never changes)."""
 
-    __slots__ = ("_charged", "_kinds", "_shared", "_sizers", "_watches", "free", "leaves", "rules")
+    __slots__ = ("_charged", "_shared", "_sizers", "_watches", "free", "kinds", "leaves", "rules")
 
     def __init__(self, sizers: dict[int, tuple[type, Sizer]]) -> None:
         self._sizers = sizers
-        self._kinds: dict[int, Kind] = {}
+        self.kinds: dict[int, Kind] = {}
+        """By the id of the type."""
         self.rules: Any = None  # the same in C, which `_sizing.use` puts here
         self._watches: dict[int, weakref.ref[type]] = {}
         self.leaves = {id(cls) for cls in _LEAVES if self._sizer(cls) is None}
@@ -230,16 +237,16 @@ class Table:
         """Return the kind of `obj`."""
         cls = class_of(obj)
         key = id(cls)
-        kind = self._kinds.get(key)
+        kind = self.kinds.get(key)
         if kind is None:
             kind = self._classify(cls)
             # Two threads may both do this; the later kind wins, and both are right.
             self._watches[key] = weakref.ref(cls, lambda _: self._forget(key))
-            self._kinds[key] = kind
+            self.kinds[key] = kind
         return kind
 
     def _forget(self, key: int) -> None:
-        self._kinds.pop(key, None)
+        self.kinds.pop(key, None)
         self._watches.pop(key, None)
         self.free.discard(key)
         if self.rules is not None:
@@ -260,6 +267,7 @@ class Table:
         if sizer is not None:
             kind.read = _asked(sizer, kind.read, kind.complain)
             kind.claim = None
+            kind.special = kind.view
             kind.native = None
         elif kind.read is _nothing:
             self.free.add(id(cls))
@@ -271,6 +279,7 @@ class Table:
 def _measured(cls: type) -> Kind:
     """Return the kind of `cls` as far as we can tell by ourselves."""
     line = mro(cls)
+    native: tuple[Any, ...] | None
     if any(base is free for base in line for free in _FREE):
         return Kind(cls, _nothing, native=("nothing",))
     if id(cls) in _EXACT:
@@ -278,10 +287,13 @@ def _measured(cls: type) -> Kind:
     for base in line:
         reader = _FOREIGN.get((_module(base), _qualname(base)))
         if reader is not None:
-            return Kind(cls, reader(base), view=reader is reader_of_arrays)
+            arrays = reader is reader_of_arrays
+            native = ("arrays",) if arrays and base is cls else None
+            return Kind(cls, reader(base), view=arrays, native=native)
         rule = rule_for(_module(base), _qualname(base))
         if rule is not None:
-            return Kind(cls, rule.make(base), alone=rule.alone)
+            native = (rule.native,) if rule.native else None
+            return Kind(cls, rule.make(base), alone=rule.alone, view=rule.view, native=native)
     measure, claim = _sizeofs(line)
     for base in line:
         if id(base) in _BASES:
@@ -299,7 +311,7 @@ def _measured(cls: type) -> Kind:
     one_block = not (itemsize(cls) or flags(cls) & (HAVE_GC | HEAP_TYPE))
     if one_block and measure is object.__sizeof__ and nbytes is None:
         return Kind(cls, read_leaf, native=("read_leaf",))
-    native = ("others", None if measure is object.__sizeof__ else measure, nbytes)
+    native = ("others", None if measure is object.__sizeof__ else measure, nbytes, hidden_fields(cls))
     read = with_attributes(cls, reader_of_others(cls, measure, nbytes))
     return Kind(cls, read, view=view, claim=claim, native=native)
 

@@ -16,6 +16,7 @@ import sys
 import types
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from itertools import compress, islice
 from typing import Any, Final, TypeAlias
 
@@ -55,13 +56,14 @@ _MANAGED_WEAKREF: Final = 1 << 3
 class Part:
     """Memory that is no Python object: a storage, an Arrow buffer, a parsed document. A reader may name it.
 
-    `key` tells it from other parts (its address, say), `nbytes` is what it takes, `references` how many
-    owners it has in all. 0 means that nobody knows: then who is walked first is charged with it.
+    `key` tells it from other parts (its address, say), `nbytes` is what it takes, or a function that tells,
+    which is asked once in a walk. `references` is how many owners it has in all. 0 means that nobody knows:
+    then who is walked first is charged with it.
     """
 
     __slots__ = ("key", "nbytes", "references")
 
-    def __init__(self, key: int, nbytes: int, references: int = 0) -> None:
+    def __init__(self, key: int, nbytes: int | Callable[[], int], references: int = 0) -> None:
         self.key = key
         self.nbytes = nbytes
         self.references = references
@@ -72,9 +74,13 @@ _DICT: Final = dict.__basicsize__
 _REACH: Final = 1 << 16
 _LIST: Final = list.__basicsize__
 _SET: Final = set.__basicsize__
+_DICT_BLOCK: Final = chunk(_DICT + _GC_HEADER)
+_LIST_BLOCK: Final = chunk(_LIST + _GC_HEADER)
+_SET_BLOCK: Final = chunk(_SET + _GC_HEADER)
 _DEQUE: Final = deque.__basicsize__
 _DEQUE_BLOCK: Final = deque([None]).__sizeof__() - _DEQUE
 _ODICT_NODE: Final = 32
+_MOMENT: Final = chunk(datetime.__basicsize__)
 
 
 def header(cls: type) -> int:
@@ -126,7 +132,7 @@ def read_leaf(obj: object, cap: float) -> Expanded:
 
 def read_list(obj: list[Any], cap: float) -> Expanded:
     """Read an exact list."""
-    return chunk(_LIST + _GC_HEADER) + chunk(obj.__sizeof__() - _LIST), *thinned(obj, cap)
+    return _LIST_BLOCK + chunk(obj.__sizeof__() - _LIST), *thinned(obj, cap)
 
 
 def read_tuple(obj: tuple[Any, ...], cap: float) -> Expanded:
@@ -136,7 +142,7 @@ def read_tuple(obj: tuple[Any, ...], cap: float) -> Expanded:
 
 def read_dict(obj: dict[Any, Any], cap: float) -> Expanded:
     """Read an exact dict."""
-    own = chunk(_DICT + _GC_HEADER) + chunk(obj.__sizeof__() - _DICT)
+    own = _DICT_BLOCK + chunk(obj.__sizeof__() - _DICT)
     if len(obj) <= cap / 2 or (len(obj) <= cap and id(class_of(next(iter(obj.values())))) in _PLAIN):
         kids = [*obj]
         kids += obj.values()
@@ -155,9 +161,15 @@ def read_dict(obj: dict[Any, Any], cap: float) -> Expanded:
     return own, kids, 2 * len(obj) / len(kids)
 
 
+def read_moment(obj: datetime, cap: float) -> Expanded:
+    """Read an exact datetime, whose time zone no collector sees."""
+    zone = obj.tzinfo
+    return _MOMENT, [] if zone is None else [zone], 1
+
+
 def read_set(obj: set[Any] | frozenset[Any], cap: float) -> Expanded:
     """Read an exact set or frozenset."""
-    own = chunk(_SET + _GC_HEADER) + chunk(obj.__sizeof__() - _SET)
+    own = _SET_BLOCK + chunk(obj.__sizeof__() - _SET)
     if len(obj) <= cap:
         return own, [*obj], 1
     return own, [*islice(obj, few(cap))], len(obj) / few(cap)  # in the order of hashes, as good as random
@@ -215,6 +227,15 @@ def read_int_subclass(obj: int, cap: float) -> Expanded:
     return chunk(int.__sizeof__(obj) + more), gc.get_referents(obj), 1
 
 
+def hidden_fields(cls: type) -> int:
+    """Return the bytes of what structs like `os.stat_result` hold beyond their items."""
+    names = members(cls)
+    fields: Any = names.get("n_fields"), names.get("n_sequence_fields")
+    if not (issubclass(cls, tuple) and type(fields[0]) is type(fields[1]) is int):
+        return 0
+    return itemsize(cls) * max(0, fields[0] - fields[1])
+
+
 def reader_of_others(cls: type, measure: Sizer, nbytes: Sizer | None = None) -> Expand:
     """Return the reader of a type known only by its C-level `__sizeof__` and `nbytes`, if it has one.
 
@@ -225,6 +246,7 @@ def reader_of_others(cls: type, measure: Sizer, nbytes: Sizer | None = None) -> 
     item = itemsize(cls)
     if item and flags(cls) & HEAP_TYPE:
         before += item  # PyType_GenericAlloc leaves room for a sentinel
+    before += hidden_fields(cls)
 
     def read(obj: Any, cap: float) -> Expanded:
         total = number_of_bytes(measure(obj))
@@ -261,7 +283,9 @@ def reader_of_arrays(ndarray: type) -> Expand:
         own += malloc_chunk(max(1, nbytes_of(obj)))
         size = size_of(obj)
         dtype = dtype_of(obj)
-        if dtype.char in "VT":  # structured, or texts of any length: the dtype may be this array's own
+        if (
+            dtype.char in "VTSUMm"
+        ):  # these have a dtype for each length or unit, which may be the array's own
             kids.append(dtype)
         if dtype.char == "T" and size:
             few_of = [*scatter(size, min(size, 64))]

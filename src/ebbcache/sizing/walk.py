@@ -55,7 +55,7 @@ def weigh(table: Table, root: object, budget: int | None, *, evicted: bool = Fal
     Most values are a tree small enough for one look at each object, which is all that is done here. What is
     shared, what needs samples and what cannot be read is left to a `Walk`.
     """
-    kind_of = table.kind
+    kinds = table.kinds
     left = sys.maxsize if budget is None else budget
     total = 0
     common: list[Any] = []
@@ -66,12 +66,12 @@ def weigh(table: Table, root: object, budget: int | None, *, evicted: bool = Fal
     while level and done < 0 and len(level) * 64 < left:
         below = []
         for place, obj in enumerate(level):
-            kind = kind_of(obj)
+            kind = kinds.get(id(class_of(obj))) or table.kind(obj)
             try:
                 size, kids, times = kind.read(obj, left)
             except Exception:
                 size, kids, times = 0, [], 0  # it will be read again
-            if times != 1 or kind.view or kind.claim is not None:
+            if times != 1 or kind.special:
                 done = place
                 break
             total += size

@@ -23,6 +23,10 @@ class Rule(NamedTuple):
     """Makes the reader, of the class that the rule was found for."""
     alone: bool = False
     """Whether they count only if nobody outside the value refers to them."""
+    native: str = ""
+    """The name of a reader in C that does the same, if there is one."""
+    view: bool = False
+    """Whether they look into memory that others own, which counts only if nobody else holds it."""
 
 
 _FAMILIES: Final[dict[tuple[object, str], tuple[str, str]]] = {
@@ -52,13 +56,18 @@ _FAMILIES: Final[dict[tuple[object, str], tuple[str, str]]] = {
     ("torch._C", "StorageBase"): ("torch", "storages"),
     ("builtins", "ImagingCore"): ("images", "cores"),
     ("lxml.etree", "_Element"): ("lxml", "elements"),
+    ("lxml.etree", "XPath"): ("lxml", "expressions"),
     ("builtins", "PyDataFrame"): ("polars", "holders"),
     ("builtins", "PySeries"): ("polars", "holders"),
+    ("builtins", "PyLazyFrame"): ("polars", "plans"),
     ("sklearn.tree._tree", "Tree"): ("scientific", "trees"),
     ("scipy.spatial._ckdtree", "cKDTree"): ("scientific", "kd_trees"),
     ("sklearn.neighbors._kd_tree", "BinaryTree64"): ("scientific", "neighbours"),
     ("sklearn.neighbors._ball_tree", "BinaryTree64"): ("scientific", "neighbours"),
     ("numpy", "dtype"): ("scientific", "dtypes"),
+    ("numpy", "void"): ("scientific", "views"),
+    ("numpy", "flatiter"): ("scientific", "views"),
+    ("datetime", "timezone"): ("program", "zones"),
     ("pandas._libs.arrays", "NDArrayBacked"): ("scientific", "backed"),
     ("msgspec._core", "_StructMixin"): ("program", "members_only"),
     ("msgspec", "Raw"): ("program", "raw"),

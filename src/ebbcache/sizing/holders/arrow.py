@@ -25,9 +25,10 @@ _CHUNK: Final = 16
 _TABLE: Final = 318
 _COLUMN: Final = 420
 _BATCH: Final = 160
-_FIELD: Final = 250
+_FIELD: Final = 228
 _SCHEMA: Final = 219
 _SCALAR: Final = 72
+_INLINE: Final = 15  # what a std::string holds in itself
 _REMEMBERED: Final = 4096
 
 _first: dict[int, weakref.ref[Any]] = {}
@@ -93,7 +94,12 @@ def _columns(table: Any) -> Expanded:
 
 
 def _scalars(scalar: Any) -> Expanded:
-    return _expanded(scalar, _SCALAR, buffers=[scalar.as_buffer()] if hasattr(scalar, "as_buffer") else [])
+    text = scalar.as_buffer() if hasattr(scalar, "as_buffer") else None
+    if text is None:
+        return _expanded(scalar, _SCALAR)
+    return _expanded(
+        scalar, _SCALAR + _BUFFER + (malloc_chunk(text.size + 1) if text.size > _INLINE else 0)
+    )
 
 
 arrays = _rule(lambda array: _expanded(array, 0, [array]))

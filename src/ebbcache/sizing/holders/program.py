@@ -111,6 +111,9 @@ def _texts(cls: type) -> Expand:
     return read
 
 
+_HASHES: Final = {"sha512": 112, "sha384": 112, "sha3": 320, "shake": 320}
+"""What OpenSSL's states of these take beyond that of SHA-256."""
+
 _STATES: Final = {
     "Compress": 268_224,
     "Decompress": 40_000,
@@ -126,9 +129,11 @@ _STATES: Final = {
 
 def _streams(cls: type) -> Expand:
     state = _STATES[cls.__name__]
+    name: Any = members(cls).get("name")
 
     def read(obj: Any, cap: float) -> Expanded:
-        return fixed(cls) + _SEMAPHORE + state, gc.get_referents(obj), 1
+        more = 0 if name is None else _HASHES.get(name.__get__(obj).split("_")[0], 0)
+        return fixed(cls) + _SEMAPHORE + state + more, gc.get_referents(obj), 1
 
     return read
 
@@ -151,6 +156,15 @@ def _members_only(cls: type) -> Expand:
     return read
 
 
+def _zones(cls: type) -> Expand:
+    zone: Any = cls
+
+    def read(obj: Any, cap: float) -> Expanded:
+        return fixed(cls), [*zone.__getinitargs__(obj)], 1
+
+    return read
+
+
 def _raw(cls: type) -> Expand:
     def read(obj: Any, cap: float) -> Expanded:
         return fixed(cls) + chunk(_BYTES + memoryview(obj).nbytes), [], 1
@@ -158,7 +172,7 @@ def _raw(cls: type) -> Expand:
     return read
 
 
-functions = Rule(_functions, alone=True)
+functions = Rule(_functions, alone=True, native="functions")
 builtins = Rule(_with_references, alone=True)
 frames = Rule(_frames)
 ranges = Rule(_ranges)
@@ -167,3 +181,4 @@ texts = Rule(_texts)
 streams = Rule(_streams)
 members_only = Rule(_members_only)
 raw = Rule(_raw)
+zones = Rule(_zones)

@@ -67,6 +67,17 @@ def _dtypes(cls: type) -> Expand:
     return read
 
 
+def _views(cls: type) -> Expand:
+    view: Any = cls
+    base_of = view.base.__get__
+
+    def read(obj: Any, cap: float) -> Expanded:
+        base = base_of(obj)
+        return fixed(cls), [] if base is None else [base], 1
+
+    return read
+
+
 def _backed(cls: type) -> Expand:
     def read(obj: Any, cap: float) -> Expanded:
         return fixed(class_of(obj)), gc.get_referents(obj), 1  # its nbytes are those of the array below
@@ -85,5 +96,6 @@ trees = Rule(_trees)
 kd_trees = Rule(_kd_trees)
 neighbours = Rule(_neighbours)
 dtypes = Rule(_dtypes)
+views = Rule(_views, view=True)
 backed = Rule(_backed)
 hash_tables = Rule(_hash_tables)

@@ -17,7 +17,8 @@ from ebbcache.sizing.layout import Expand, Expanded, Part, class_of, fixed
 
 _TENSOR: Final = 224  # the TensorImpl
 _STORAGE: Final = 112
-_VIEW: Final = 240  # the differentiable view's record
+_VIEW: Final = 290  # the differentiable view's record
+_AUTOGRAD: Final = 184  # the AutogradMeta of a leaf that gathers gradients
 _ALONE: Final = 3  # what getrefcount says of a base that only views keep: it, our name, and the argument
 
 
@@ -55,6 +56,7 @@ def _tensors(cls: type) -> Expand:
             grad = grad_of(obj)
             if grad is not None:
                 kids.append(grad)
+            own += _AUTOGRAD
         return own, kids, 1
 
     return read

@@ -8,6 +8,8 @@
  */
 #include "sizing.h"
 
+#include <datetime.h>
+
 #define DEQUE_BLOCK 528 /* Modules/_collectionsmodule.c: 64 items and two links */
 
 /* Objects/dictobject.c, the same in 3.11 to 3.13; layout_check() compares it with what dict.__sizeof__ says. */
@@ -487,6 +489,25 @@ read_referents(Walk *w, PyObject *obj, double cap, int view)
     return hand_over(w, view, 1);
 }
 
+/* Read a function: all that it refers to but its module's variables and the builtins. */
+static int
+read_function(Walk *w, PyObject *obj)
+{
+    PyObject *shared[] = {PyFunction_GET_GLOBALS(obj), ((PyFunctionObject *)obj)->func_builtins};
+    Py_ssize_t kept = 0;
+    if (referents(w, obj, PY_SSIZE_T_MAX, 0) < 0)
+        return FATAL;
+    for (Py_ssize_t i = 0; i < w->kids.used; i++) {
+        PyObject *kid = w->kids.items[i].obj;
+        if (kid == shared[0] || kid == shared[1])
+            Py_DECREF(kid); /* the function still holds it */
+        else
+            w->kids.items[kept++] = w->kids.items[i];
+    }
+    w->kids.used = kept;
+    return hand_over(w, 0, 1);
+}
+
 /* Have kind.read say what `obj` takes and refers to. FAILED is the fault of what it asked. */
 static int
 ask_python(Walk *w, PyObject *read, PyObject *obj, double cap, double *own, double *times)
@@ -643,9 +664,29 @@ read_object(Walk *w, const Rule *rule, PyObject *obj, double cap, double *own)
         *own = chunk(int_bytes(obj) + more) + beside(rule, obj);
         return read_referents(w, obj, PY_SSIZE_T_MAX, 0);
     }
+    case MOMENT: {
+        *own = rule->block;
+        PyObject *zone = PyDateTime_DATE_GET_TZINFO(obj);
+        (void)PyDateTimeAPI; /* not needed for that */
+        if (zone == Py_None)
+            return 0;
+        w->looks += 1;
+        return walk_take(w, zone, 0);
+    }
+    case FUNCTION:
+        *own = rule->block;
+        return read_function(w, obj);
     case OTHER:
         done = ask_type(w, rule, obj, own);
         return done < 0 ? done : read_referents(w, obj, cap, view);
+    case ARRAY:
+        done = read_ndarray(w, rule, obj, own);
+        if (done <= 0)
+            return done;
+        rule = rule_of(w, obj);
+        if (rule == NULL)
+            return FATAL;
+        /* fall through */
     default:
         done = ask_python(w, rule->read, obj, cap, own, &times);
         if (done < 0) {
@@ -687,6 +728,7 @@ count_kids(Walk *w, const Rule *rule, PyObject *obj, double cap)
     case ORDERED_DICT:
         count = 2 * PyDict_GET_SIZE(obj);
         break;
+    case ARRAY:
     case PYTHON:
         if (ask_python(w, rule->read, obj, cap, &own, &times) < 0)
             PyErr_Clear();

@@ -285,6 +285,7 @@ sizing_exec(PyObject *module)
 #define EACH(do)                                                                                                       \
     do(st->rules_type);                                                                                                \
     do(st->part_type);                                                                                                 \
+    do(st->dtype);                                                                                                 \
     do(st->str_sizeof);                                                                                                \
     do(st->int_sizeof);                                                                                                \
     do(st->dict_sizeof);                                                                                               \

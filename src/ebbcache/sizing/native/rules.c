@@ -96,6 +96,9 @@ static const struct {
     {"read_list", LIST},
     {"read_tuple", TUPLE},
     {"read_set", SET},
+    {"read_moment", MOMENT},
+    {"arrays", ARRAY},
+    {"functions", FUNCTION},
     {"read_dict", DICT},
     {"read_dict_subclass", DICT_SUBCLASS},
     {"read_ordered_dict", ORDERED_DICT},
@@ -145,14 +148,17 @@ rule_fill(State *st, Rule *rule, PyTypeObject *type)
                 break;
             }
         }
-        if (PyTuple_GET_SIZE(native) == 3) {
+        if (PyTuple_GET_SIZE(native) == 4) {
             if (PyTuple_GET_ITEM(native, 1) != Py_None)
                 rule->measure = Py_NewRef(PyTuple_GET_ITEM(native, 1));
             if (PyTuple_GET_ITEM(native, 2) != Py_None)
                 rule->nbytes = Py_NewRef(PyTuple_GET_ITEM(native, 2));
+            rule->front += PyLong_AsSsize_t(PyTuple_GET_ITEM(native, 3));
         }
     }
     Py_XDECREF(native);
+    if (rule->code == ARRAY && !arrays_check(type))
+        rule->code = PYTHON;
     if (rule->code == BLOCK) {
         if (type == &PyUnicode_Type)
             rule->code = STR;

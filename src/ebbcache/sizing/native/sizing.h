@@ -47,12 +47,15 @@ typedef enum {
     LIST,
     TUPLE,
     SET,
+    MOMENT, /* a datetime */
     DICT,
     DICT_SUBCLASS,
     ORDERED_DICT,
     DEQUE,
     STR_SUBCLASS,
     INT_SUBCLASS,
+    ARRAY,    /* numpy's */
+    FUNCTION,
     OTHER,  /* instances of classes in Python, and what is known by its __sizeof__ and nbytes */
     PYTHON, /* read by a function in Python */
 } Code;
@@ -90,6 +93,8 @@ typedef struct {
     Rules *rules;
     Py_ssize_t budget;
     double least, most, looks_a_second;
+    PyObject *dtype; /* of the array that was read last, if it is one of many's */
+    Py_ssize_t dtype_item;
     int dict_known; /* dicts lie in memory as layout.c believes */
 } State;
 
@@ -189,6 +194,10 @@ int read_object(Walk *, const Rule *, PyObject *obj, double cap, double *own);
 int read_broken(Walk *, PyObject *obj, double cap, double *own);
 Py_ssize_t count_kids(Walk *, const Rule *, PyObject *obj, double cap);
 Py_ssize_t dict_entries(PyObject *dict);
+
+/* arrays.c */
+int arrays_check(PyTypeObject *);
+int read_ndarray(Walk *, const Rule *, PyObject *obj, double *own);
 
 /* tree.c */
 int items_grow(Items *, Py_ssize_t room);

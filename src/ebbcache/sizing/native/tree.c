@@ -125,6 +125,13 @@ walk_top(Walk *w, PyObject *obj, int slack)
     if (part) {
         PyObject *nbytes = PyObject_GetAttr(obj, w->st->str_nbytes);
         PyObject *owners = PyObject_GetAttr(obj, w->st->str_references);
+        if (nbytes != NULL && PyCallable_Check(nbytes)) {
+            PyObject *none = PyLong_FromLong(0); /* the function would hold what it tells of */
+            int put = none == NULL ? -1 : PyObject_SetAttr(obj, w->st->str_nbytes, none);
+            Py_XDECREF(none);
+            PyObject *told = put < 0 ? NULL : PyObject_CallNoArgs(nbytes);
+            Py_SETREF(nbytes, told);
+        }
         if (nbytes != NULL && owners != NULL) {
             top->nbytes = PyFloat_AsDouble(nbytes);
             top->owners = PyLong_AsSsize_t(owners);
