@@ -24,7 +24,9 @@ def holders(monkeypatch: pytest.MonkeyPatch) -> None:
 
     measured = kinds._measured
     monkeypatch.setattr(
-        kinds, "_measured", lambda cls: kinds.Kind(cls, read) if cls is Holder else measured(cls)
+        kinds,
+        "_measured",
+        lambda cls, several=False: kinds.Kind(cls, read) if cls is Holder else measured(cls),
     )
 
 

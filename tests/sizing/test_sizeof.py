@@ -488,7 +488,7 @@ def test_forgets_types_that_die() -> None:
     kinds = sizing._table.kinds
 
     def use_once() -> weakref.ref[type]:
-        cls = type("Passing", (), {})
+        cls = type("Passing", (), {"level": 1})
         assert sizeof([cls()]) > 0
         assert id(cls) in kinds
         return weakref.ref(cls)
@@ -498,6 +498,28 @@ def test_forgets_types_that_die() -> None:
     gc.collect()
     assert reference() is None
     assert len(kinds) <= size + 2  # list and type may be new
+
+
+def test_does_not_remember_a_class_for_each_value() -> None:
+    """Classes that add nothing to their bases are known by these, until they are met often."""
+    kinds = sizing._table.kinds
+
+    class Header(str):
+        pass
+
+    def value(n: int) -> Any:
+        header = type("Header", (Header,), {})(f"header {n}")
+        header.parts = [n / 7]
+        return header
+
+    values = [value(n) for n in range(20)]
+    sizes = [sizeof(one) for one in values]
+    assert max(sizes) - min(sizes) <= 16
+    assert sizes[0] > sizeof([0.5]) + 100
+    assert not any(id(type(one)) in kinds for one in values)
+    for _ in range(40):
+        assert sizeof(values[0]) == sizes[0]
+    assert id(type(values[0])) in kinds
 
 
 def test_counts_as_many_objects_as_said() -> None:

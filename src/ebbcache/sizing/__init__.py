@@ -158,7 +158,7 @@ def _measure_by(table: Table, yardstick: Callable[[object], int] | None) -> None
     """Let `table` say from now on how types are read, and `yardstick`, if any, measure in our place."""
     global _table, _yardstick, _leaves
     _table, _yardstick = table, yardstick
-    _leaves = table.leaves if yardstick is None else set()
+    _leaves = table.leaves if yardstick is None else set[int]()
     if _native is not None:
         _native.use(table, yardstick, _failed, Part, BUDGET, _LEAST, _MOST, _SHARE / _A_LOOK)
 

@@ -24,6 +24,7 @@ from .layout import (
     Expand,
     Expanded,
     basicsize,
+    class_of,
     flags,
     header,
     members,
@@ -49,8 +50,11 @@ _KNOWN: Final = (
 _VALUES: Final = _INLINE_VALUES or MANAGED_DICT
 
 
-def _reader_of_memory(cls: type) -> Callable[[Any], tuple[int, int]]:
-    """Return what tells of an instance what its attributes take beside it, and inside it."""
+def _reader_of_memory(cls: type, several: bool) -> Callable[[Any], tuple[int, int]]:
+    """Return what tells of an instance what its attributes take beside it, and inside it.
+
+    `several` classes like `cls` may be served.
+    """
     import ctypes
 
     word = ctypes.c_size_t.from_address
@@ -70,10 +74,17 @@ def _reader_of_memory(cls: type) -> Callable[[Any], tuple[int, int]]:
 
         return inline
 
-    keys = word(id(cls) + _LAYOUTS[_VERSION][1]).value
+    offset = _LAYOUTS[_VERSION][1]
+    keys = word(id(cls) + offset).value
     usable = word(keys + 16) if keys else None
     entries = word(keys + 24) if keys else None
     first = _VERSION < (3, 12)
+
+    def capacity(obj: Any) -> int:
+        if not several:
+            return 0 if entries is None or usable is None else entries.value + usable.value
+        keys = word(id(class_of(obj)) + offset).value
+        return word(keys + 16).value + word(keys + 24).value if keys else 0
 
     def apart(obj: Any) -> tuple[int, int]:
         values = word(id(obj) - (32 if first else 24)).value
@@ -82,8 +93,7 @@ def _reader_of_memory(cls: type) -> Callable[[Any], tuple[int, int]]:
         if not values:
             return 0, 0
         prefix = byte(values - 1).value
-        room = entries.value + usable.value if entries is not None and usable is not None else 0
-        return chunk(prefix + 8 * max(room, prefix - 9)), 0
+        return chunk(prefix + 8 * max(capacity(obj), prefix - 9)), 0
 
     return apart
 
@@ -111,7 +121,7 @@ def _guess(slots: int) -> Callable[[Any], tuple[int, int]]:
     return guess
 
 
-def reader_of_instances(cls: type) -> Expand | None:
+def reader_of_instances(cls: type, several: bool = False) -> Expand | None:
     """Return the reader of a class whose instances keep attributes apart, in CPython's hidden arrays.
 
     None if `cls` is no such class: it has slots only, or a base that is written in C.
@@ -124,7 +134,7 @@ def reader_of_instances(cls: type) -> Expand | None:
     elif not flags(cls) & MANAGED_DICT or basicsize(cls) - 8 * slots > _EMPTY:
         return None
     bare = basicsize(cls) + header(cls)
-    attributes = _reader_of_memory(cls) if _KNOWN else _guess(slots)
+    attributes = _reader_of_memory(cls, several) if _KNOWN else _guess(slots)
 
     def read(obj: Any, cap: float) -> Expanded:
         beside, inside = attributes(obj)
@@ -133,12 +143,12 @@ def reader_of_instances(cls: type) -> Expand | None:
     return read
 
 
-def with_attributes(cls: type, read: Expand) -> Expand:
+def with_attributes(cls: type, read: Expand, several: bool = False) -> Expand:
     """Return `read`, which reads what a base in C has, with the attributes of instances of `cls`."""
     if not (_KNOWN and flags(cls) & _VALUES and flags(cls) & HEAP_TYPE):
         return read
     bare = basicsize(cls) + header(cls)
-    attributes = _reader_of_memory(cls)
+    attributes = _reader_of_memory(cls, several)
 
     def read_both(obj: Any, cap: float) -> Expanded:
         own, kids, times = read(obj, cap)

@@ -101,6 +101,10 @@ _FOREIGN: Final[dict[tuple[object, str], Callable[[type], Expand]]] = {
 """By module and name, so that nothing is imported to recognise what a program does not use."""
 
 _REMEMBERED: Final = 1024
+_ADDS_NOTHING: Final = frozenset(("__module__", "__doc__", "__dict__", "__weakref__", "__qualname__"))
+_MET: Final = 16
+"""How often a class that adds nothing to its bases is met before it is remembered."""
+_SHAPES: Final = 256
 _C_METHODS: Final = (types.MethodDescriptorType, types.WrapperDescriptorType)
 _C_FIELDS: Final = (types.GetSetDescriptorType, types.MemberDescriptorType)
 
@@ -113,7 +117,7 @@ def describe(cls: type) -> str:
 class Kind:
     """What is known of one type."""
 
-    __slots__ = ("alone", "claim", "name", "native", "read", "special", "told", "view")
+    __slots__ = ("alone", "claim", "name", "native", "read", "several", "special", "told", "view")
 
     def __init__(
         self,
@@ -135,6 +139,8 @@ class Kind:
         """Looks into memory that others own, which is charged to it only if nobody else holds it."""
         self.claim = claim
         """A `__sizeof__` written in Python, believed if it says more than was found."""
+        self.several = False
+        """It is that of all classes which add nothing to the same bases."""
         self.special = view or claim is not None
         """It takes more than reading to measure it."""
         self.told = False
@@ -185,12 +191,25 @@ def _nothing(obj: object, cap: float) -> Expanded:
 class Table:
     """The kinds of all types met so far, under one set of registered sizers (which never changes)."""
 
-    __slots__ = ("_charged", "_shared", "_sizers", "_watches", "free", "kinds", "leaves", "rules")
+    __slots__ = (
+        "_charged",
+        "_met",
+        "_shapes",
+        "_shared",
+        "_sizers",
+        "_watches",
+        "free",
+        "kinds",
+        "leaves",
+        "rules",
+    )
 
     def __init__(self, sizers: dict[int, tuple[type, Sizer]]) -> None:
         self._sizers = sizers
         self.kinds: dict[int, Kind] = {}
         """By the id of the type."""
+        self._shapes: dict[tuple[int, ...], tuple[Kind, tuple[weakref.ref[type], ...]]] = {}
+        self._met: dict[int, int] = {}
         self.rules: Any = None  # the same in C, which `_sizing.use` puts here
         self._watches: dict[int, weakref.ref[type]] = {}
         self.leaves = {id(cls) for cls in _LEAVES if self._sizer(cls) is None}
@@ -239,10 +258,38 @@ class Table:
         key = id(cls)
         kind = self.kinds.get(key)
         if kind is None:
-            kind = self._classify(cls)
+            kind = self._of_shape(cls) or self._classify(cls)
+            if kind.several:
+                return kind
             # Two threads may both do this; the later kind wins, and both are right.
             self._watches[key] = weakref.ref(cls, lambda _: self._forget(key))
             self.kinds[key] = kind
+        return kind
+
+    def _of_shape(self, cls: type) -> Kind | None:
+        """Return the kind of all classes that add nothing to the same bases, if `cls` seems to be passing.
+
+        Some programs make a class for each value (`email` does for a header), and to remember all of these
+        would take more than the values do.
+        """
+        if not (flags(cls) & HEAP_TYPE and members(cls).keys() <= _ADDS_NOTHING) or id(cls) in self._sizers:
+            return None
+        if len(self._met) >= _REMEMBERED:
+            self._met.clear()
+        met = self._met[id(cls)] = self._met.get(id(cls), 0) + 1
+        if met > _MET:
+            return None
+        bases = mro(cls)[1:]
+        shape = (basicsize(cls), flags(cls), *map(id, bases))
+        kind, references = self._shapes.get(shape, (None, ()))
+        if kind is None or any(ref() is not base for ref, base in zip(references, bases, strict=True)):
+            if len(self._shapes) >= _SHAPES:
+                return None
+            kind = self._classify(cls, several=True)
+            if kind.read is _nothing or kind.read is read_leaf:
+                return None
+            kind.several = True
+            self._shapes[shape] = kind, tuple(map(weakref.ref, bases))
         return kind
 
     def _forget(self, key: int) -> None:
@@ -261,8 +308,8 @@ class Table:
                     return found[1]
         return None
 
-    def _classify(self, cls: type) -> Kind:
-        kind = _measured(cls)
+    def _classify(self, cls: type, several: bool = False) -> Kind:
+        kind = _measured(cls, several)
         sizer = self._sizer(cls)
         if sizer is not None:
             kind.read = _asked(sizer, kind.read, kind.complain)
@@ -276,7 +323,7 @@ class Table:
         return kind
 
 
-def _measured(cls: type) -> Kind:
+def _measured(cls: type, several: bool = False) -> Kind:
     """Return the kind of `cls` as far as we can tell by ourselves."""
     line = mro(cls)
     native: tuple[Any, ...] | None
@@ -297,10 +344,10 @@ def _measured(cls: type) -> Kind:
     measure, claim = _sizeofs(line)
     for base in line:
         if id(base) in _BASES:
-            read = with_attributes(cls, _BASES[id(base)])
+            read = with_attributes(cls, _BASES[id(base)], several)
             return Kind(cls, read, claim=claim, native=(_BASES[id(base)].__name__,))
     if measure is object.__sizeof__:
-        instances = reader_of_instances(cls)
+        instances = reader_of_instances(cls, several)
         if instances is not None:
             return Kind(cls, instances, claim=claim, native=("instances",))
     view = id(cls) in _VIEWS
@@ -312,7 +359,7 @@ def _measured(cls: type) -> Kind:
     if one_block and measure is object.__sizeof__ and nbytes is None:
         return Kind(cls, read_leaf, native=("read_leaf",))
     native = ("others", None if measure is object.__sizeof__ else measure, nbytes, hidden_fields(cls))
-    read = with_attributes(cls, reader_of_others(cls, measure, nbytes))
+    read = with_attributes(cls, reader_of_others(cls, measure, nbytes), several)
     return Kind(cls, read, view=view, claim=claim, native=native)
 
 

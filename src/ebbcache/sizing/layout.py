@@ -231,7 +231,7 @@ def hidden_fields(cls: type) -> int:
     """Return the bytes of what structs like `os.stat_result` hold beyond their items."""
     names = members(cls)
     fields: Any = names.get("n_fields"), names.get("n_sequence_fields")
-    if not (issubclass(cls, tuple) and type(fields[0]) is type(fields[1]) is int):
+    if not (tuple in mro(cls) and type(fields[0]) is type(fields[1]) is int):
         return 0
     return itemsize(cls) * max(0, fields[0] - fields[1])
 

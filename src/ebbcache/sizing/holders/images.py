@@ -26,7 +26,7 @@ def _cores(cls: type) -> Expand:
         mode = mode_of(obj)
         width, height = size_of(obj)
         each = 1 if mode in _ONE_BYTE else 2 if mode.startswith(("I;16", "BGR;1")) else 4
-        line = width * each + 7 & -8
+        line = width * each
         rows = malloc_chunk(8 * height) + malloc_chunk(16 * (1 + line * height // _BLOCK))
         own = fixed(cls) + malloc_chunk(_IMAGE) + rows + malloc_chunk(line * height)
         return own + (malloc_chunk(_PALETTE) if mode in ("P", "PA") else 0), [], 1

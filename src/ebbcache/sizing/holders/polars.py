@@ -19,11 +19,12 @@ _VIEW: Final = 16
 
 def _holders(cls: type) -> Expand:
     estimated_size: Any = members(cls)["estimated_size"]
-    columns_of: Any = members(cls).get("get_columns", lambda series: [series])
+    columns_of: Any = members(cls).get("get_columns")  # a series has none
     length_of: Any = members(cls).get("len") or members(cls)["height"]
 
     def read(obj: Any, cap: float) -> Expanded:
-        views = sum(str(column.dtype()) in _TEXTS for column in columns_of(obj)) * _VIEW * length_of(obj)
+        columns = [obj] if columns_of is None else columns_of(obj)
+        views = sum(str(column.dtype()) in _TEXTS for column in columns) * _VIEW * length_of(obj)
         return fixed(cls) + malloc_chunk(estimated_size(obj) + views), [], 1
 
     return read

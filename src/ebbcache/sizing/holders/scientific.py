@@ -69,11 +69,10 @@ def _dtypes(cls: type) -> Expand:
 
 def _views(cls: type) -> Expand:
     view: Any = cls
-    base_of = view.base.__get__
+    getters = [getattr(view, name).__get__ for name in ("base", "dtype") if hasattr(view, name)]
 
     def read(obj: Any, cap: float) -> Expanded:
-        base = base_of(obj)
-        return fixed(cls), [] if base is None else [base], 1
+        return fixed(cls), [getter(obj) for getter in getters], 1
 
     return read
 

@@ -184,16 +184,21 @@ rules_learn(State *st, Rules *self, PyObject *obj)
     rule->kind = PyObject_CallMethodOneArg(self->table, st->str_kind, obj);
     if (rule->kind == NULL || rule_fill(st, rule, type) < 0)
         goto fail;
+    /* The rule for several classes, which are not remembered, is found by its kind, which lives as long. */
+    int several = is_true(rule->kind, st->str_several);
+    if (several < 0)
+        goto fail;
+    PyTypeObject *key = several ? (PyTypeObject *)rule->kind : type;
     /* Another thread may have learnt it meanwhile: that rule is as good, and may be in use. */
-    old = rules_find(self, type);
+    old = rules_find(self, key);
     if (old == NULL) {
         if (2 * (self->used + 1) > self->mask && rules_resize(self, 2 * (self->mask + 1)) < 0)
             goto fail;
-        size_t at = ((uintptr_t)type >> 4) & self->mask;
+        size_t at = ((uintptr_t)key >> 4) & self->mask;
         while (self->places[at].type != NULL)
             at = (at + 1) & self->mask;
-        rule->type = type;
-        self->places[at].type = type;
+        rule->type = key;
+        self->places[at].type = key;
         self->places[at].rule = rule;
         self->used++;
         goto done;

@@ -61,7 +61,7 @@ typedef enum {
 } Code;
 
 typedef struct {
-    PyTypeObject *type; /* borrowed: forgotten when it dies */
+    PyTypeObject *type; /* borrowed: forgotten when it dies; of several types the address of their kind */
     PyObject *kind;     /* kinds.Kind */
     PyObject *read, *claim, *measure, *nbytes; /* of the kind; NULL: none */
     Py_ssize_t bare;    /* basicsize */
@@ -88,7 +88,7 @@ typedef struct {
     PyObject *part_type;
     PyObject *str_sizeof, *int_sizeof, *dict_sizeof, *ordered_dict_sizeof, *deque_sizeof; /* methods in C */
     PyObject *str_kind, *str_native, *str_read, *str_claim, *str_view, *str_alone, *str_rules,
-        *str_note, *str_shared_before, *str_charged, *str_key, *str_nbytes, *str_references, *str_shared;
+        *str_note, *str_shared_before, *str_charged, *str_key, *str_several, *str_nbytes, *str_references, *str_shared;
     PyObject *yardstick, *failed; /* callables, or NULL */
     Rules *rules;
     Py_ssize_t budget;

@@ -171,18 +171,9 @@ walk_refer(Walk *w, PyObject *obj, double weight, int slack)
     return 0;
 }
 
-/* Take a kid of the object that is being read into the tree, or note it as shared. `held` of its references are the
- * walk's own. May call out only where its type is new. */
-int
-walk_take(Walk *w, PyObject *kid, Py_ssize_t held)
+static inline int
+take_by(Walk *w, const Rule *rule, PyObject *kid, Py_ssize_t held)
 {
-    const Rule *rule = rules_find(w->rules, Py_TYPE(kid));
-    if (UNLIKELY(rule == NULL)) {
-        Py_INCREF(kid);
-        int done = rules_learn(w->st, w->rules, kid) == NULL ? -1 : walk_take(w, kid, held + 1);
-        Py_DECREF(kid);
-        return done;
-    }
     Py_ssize_t references = Py_REFCNT(kid) - held;
     if (rule->code <= LAST_LEAF) {
         if (rule->code == NOTHING)
@@ -196,6 +187,21 @@ walk_take(Walk *w, PyObject *kid, Py_ssize_t held)
     if (references <= 1 && rule->code != PART)
         return items_add(&w->below, kid, w->heavy);
     return walk_refer(w, kid, w->heavy * w->scale, rule->alone ? 0 : w->slack);
+}
+
+/* Take a kid of the object that is being read into the tree, or note it as shared. `held` of its references are the
+ * walk's own. May call out only where its type is new. */
+int
+walk_take(Walk *w, PyObject *kid, Py_ssize_t held)
+{
+    const Rule *rule = rules_find(w->rules, Py_TYPE(kid));
+    if (LIKELY(rule != NULL))
+        return take_by(w, rule, kid, held);
+    Py_INCREF(kid);
+    rule = rules_learn(w->st, w->rules, kid);
+    int done = rule == NULL ? -1 : take_by(w, rule, kid, held + 1);
+    Py_DECREF(kid);
+    return done;
 }
 
 /* Tell that objects of a type cannot be measured as they say. May call out. */
