@@ -202,3 +202,13 @@ def test_whatever_is_read_no_estimate_goes_negative_or_over_usage(
         assert account.peak >= account.others >= account.floor >= 0
         assert account.expected >= account.others
         assert account.burst >= 0
+
+
+def test_the_later_growth_is_answered_the_more_is_left_free_for_it() -> None:
+    account = Account()
+    account.observe(40 * MIB, 0, 0.0, limit=1024 * MIB)
+    account.returned(MIB, MIB, MIB)  # all of it comes back at once
+    soon = account.room_for(500 * MIB)
+    account.reaction *= 2
+    assert account.room_for(500 * MIB) == 2 * soon
+    assert account.room_for(MIB) == MIB

@@ -242,3 +242,20 @@ def test_growth_that_goes_on_is_expected_to_go_on_where_evicting_helps() -> None
             played.advance(0.02)
             assert played.headroom > 20 * MIB
             played.advance(0.5)
+
+
+def test_where_the_watcher_comes_late_more_is_left_free_for_a_while(played: Machine) -> None:
+    played.look()
+    governor = played.governor
+    usual = governor.account.reaction
+    governor.came_late(0.005)  # beside a busy thread
+    played.look()
+    assert governor.account.reaction == usual
+    governor.came_late(10.0)
+    governor.came_late(0.0)
+    played.look()
+    late = governor.account.reaction
+    assert usual < late < 4 * usual
+    played.time += 1_000.0
+    played.look()
+    assert governor.account.reaction == usual

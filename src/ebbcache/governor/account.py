@@ -77,7 +77,8 @@ class Account:
         self.retained = 0
         self._return_rate: float | None = None
         self._at_once: float | None = None
-        self._quick = BURST_RATE * REACTION
+        self.reaction = REACTION  # s: how soon growth is seen and answered by all who have to
+        self._most: float = float("inf")
         self._before_burst = 0.0
         self._burst = self._momentum = 0.0
         self._peak_at = self._floor_at = 0.0
@@ -114,8 +115,13 @@ class Account:
             return 0
         at_once = min(self._at_once or 0.0, self.return_rate)
         late = self._momentum * max(0.0, min(1.0, 2.0 * self.return_rate) - at_once)
-        late = min(late, BURST_RATE * (REACTION + LONGEST_TRIM))
+        late = min(late, BURST_RATE * (self.reaction + LONGEST_TRIM))
         return int(late + min(self._momentum * at_once, self._quick))
+
+    @property
+    def _quick(self) -> float:
+        """What others may take until somebody has looked."""
+        return min(BURST_RATE * self.reaction, self._most)
 
     @property
     def momentum(self) -> int:
@@ -144,7 +150,7 @@ class Account:
         never = growth * (1.0 - self.return_rate)
         late = growth * (self.return_rate - at_once)
         if trim is not None:
-            late = min(late, BURST_RATE * (REACTION + min(trim, LONGEST_TRIM)))
+            late = min(late, BURST_RATE * (self.reaction + min(trim, LONGEST_TRIM)))
         # At the top of a burst a second one is not expected, but what costs next to nothing stays ready.
         return int(never + late + min(max(growth, self._burst) * at_once, self._quick))
 
@@ -187,7 +193,7 @@ class Account:
         was just told to return what it can, so usage fell by what had been retained, as far as that goes.
         """
         if limit is not None:  # nothing grows for long at a rate that fills a small container at once
-            self._quick = min(BURST_RATE * REACTION, Marks.of(limit).high)
+            self._most = Marks.of(limit).high
         if self._now is None:
             self.usage, self.cached = usage, cached
             self.others = self.peak = self.floor = max(0, usage - cached)

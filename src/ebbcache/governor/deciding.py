@@ -26,7 +26,7 @@ from typing import Any, Literal, Protocol
 from ebbcache import engine
 from ebbcache.clock import clock
 from ebbcache.governor import allocator
-from ebbcache.governor.account import MIB, Account, Marks
+from ebbcache.governor.account import MIB, REACTION, Account, Marks
 from ebbcache.governor.inheritance import Inheritance
 from ebbcache.governor.planning import Plan, Planner, View
 from ebbcache.governor.shares import Share
@@ -45,6 +45,9 @@ PATIENCE = 1.0  # s: the same for a caller who asked for memory by name
 FASTEST, SLOWEST = 0.01, 1.0  # s: bounds of the watcher's interval
 BURST = 1 << 30  # bytes/s: what others may allocate while nobody looks
 UNGOVERNED = 256 * MIB  # bytes: the allowance where nothing limits memory
+USUAL = 0.01  # s: how late the watcher may come beside a busy thread,
+MOST_LATE = 0.03  # s: how much more is reckoned with,
+LATE_HALF_LIFE = 20.0  # s: and for how long
 COLLECT_EVERY = 5.0  # s: between two full garbage collections when nothing else is left
 COPIED = 256 << 10  # bytes of shared entries: for giving up more than that malloc is trimmed
 LEARN_EVERY = 1.0  # s: how often growth asks malloc what came of what it freed
@@ -117,6 +120,7 @@ class Governor:
         self._rooms: list[tuple[int, int]] = []
         self._collected_at = self._learnt_at = float("-inf")
         self._looked_at = float("-inf")
+        self._late = self._late_at = 0.0
         self._futile = 0
         self._wonders = False
         self._news: list[tuple[Any, ...]] = []
@@ -255,8 +259,22 @@ class Governor:
             )
             self.account = account
             self.reading = reading
+            account.reaction = self._reaction()
             self.marks = self.marks_override or Marks.of(reading.limit, len(self._mates))
         return reading
+
+    def _reaction(self) -> float:
+        """Return how soon a burst is answered: later, the more have to, and the later the watcher comes."""
+        late = max(0.0, self._lateness() - USUAL)
+        return REACTION * (1.0 + min(len(self._mates), 8) / 4) + min(late, MOST_LATE)
+
+    def _lateness(self) -> float:
+        fade: float = 0.5 ** ((self.timer() - self._late_at) / LATE_HALF_LIFE)
+        return self._late * fade
+
+    def came_late(self, seconds: float) -> None:
+        """Take note that the watcher came so much later than it wanted to: the machine is busy."""
+        self._late, self._late_at = max(seconds, self._lateness()), self.timer()
 
     def _theirs(self, reading: Reading, account: Account) -> int:
         """Return what the caches of other processes under this ceiling hold, and tell them of ours.

@@ -12,6 +12,7 @@ from __future__ import annotations
 import atexit
 import logging
 import threading
+import time
 import weakref
 from typing import Protocol
 
@@ -118,8 +119,11 @@ class Watcher:
                 self.failed(error)
                 pause = SLOWEST
             if not self._stopping:
+                began = time.monotonic()
                 reason = self.memory.wait(pause)
-                if reason is not None:
+                if reason is None:
+                    self.governor.came_late(time.monotonic() - began - pause)
+                else:
                     self.woken_by[reason] = self.woken_by.get(reason, 0) + 1
 
     def _sweep(self, pause: float) -> float:
