@@ -14,7 +14,7 @@ from typing import Literal, Protocol
 Level = Literal["calm", "soft", "hard"]
 
 ASK_EVERY = 0.25  # s: between two questions what malloc holds free
-SHARE: dict[Level, float] = {"calm": 1 / 50, "soft": 1 / 20, "hard": 1.0}  # of the time may go into trims
+SHARE: dict[Level, float] = {"calm": 1 / 50, "soft": 1 / 5, "hard": 1.0}  # of the time may go into trims
 
 
 class Malloc(Protocol):
