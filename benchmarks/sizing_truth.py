@@ -14,6 +14,7 @@ import gc
 import os
 import re
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Callable
 from typing import Any
@@ -45,8 +46,11 @@ _stats = tempfile.TemporaryFile()  # noqa: SIM115 (open as long as the process)
 
 
 def glibc() -> bool:
-    """Return whether malloc can be asked here."""
-    return sys.platform == "linux" and hasattr(_libc, "mallinfo2")
+    """Return whether malloc is glibc's, which can be asked, and Python can be told to use it for all."""
+    if sys.platform != "linux" or not hasattr(_libc, "mallinfo2"):
+        return False
+    preloaded = os.environ.get("LD_PRELOAD", "")  # sanitizers bring their own
+    return "libasan" not in preloaded and not sysconfig.get_config_var("Py_GIL_DISABLED")
 
 
 def why_not() -> str | None:
