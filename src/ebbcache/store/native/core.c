@@ -109,9 +109,7 @@ core_dealloc(Core *s)
         PyObject_ClearWeakRefs((PyObject *)s);
     /* Nobody else has it, so its arrays need not be taken out first: frames stay small where caches are nested deeply. */
     table_free(s);
-    heap_free(&s->due);
-    heap_free(&s->ranks);
-    past_free(s);
+    free_beside(s);
     Py_CLEAR(s->timer);
     Py_CLEAR(s->listener);
     Py_CLEAR(s->sizeof_);

@@ -248,7 +248,7 @@ int rows_reserve(Rows *, size_t more);
 void rows_clear(Rows *);
 int table_traverse(Core *, visitproc, void *);
 void table_drain(Core *, Core *into);
-void table_free(Core *);
+void table_free(Core *), free_beside(Core *);
 int table_check(Core *);
 
 /* Whether so many slots are vacant that the living should move together. */

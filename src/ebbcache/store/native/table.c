@@ -610,6 +610,16 @@ table_traverse(Core *s, visitproc visit, void *arg)
     return 0;
 }
 
+/* Free what there is beside the entries. */
+void
+free_beside(Core *s)
+{
+    heap_free(&s->due);
+    heap_free(&s->ranks);
+    past_free(s);
+    trust_free(s);
+}
+
 /* Take everything out at once: the arrays go to `into`, which is nobody's object. Calls nothing. */
 void
 table_drain(Core *s, Core *into)
@@ -643,10 +653,7 @@ table_drain(Core *s, Core *into)
     s->fractional = 0;
     s->unordered = 0;
     s->collected = 0;
-    heap_free(&s->due);
-    heap_free(&s->ranks);
-    past_free(s);
-    trust_free(s);
+    free_beside(s);
     pool_forget(s);
     s->version++;
 }
