@@ -90,9 +90,11 @@ class DensityCache(caches.DensityCache[Any, Any]):
         roll.entry = entry
         roll.left = ROLL
         is_lone = type(key) is tuple and not key
-        before = self._rolls.get(serial)
+        before = None
         front, rolls, entries = self.front, self._rolls, self._entries
         if serial in entries and entries[serial] is entry:
+            if serial in rolls:
+                before = rolls[serial]
             rolls[serial] = roll
             front[key] = roll
             if is_lone:
@@ -129,14 +131,15 @@ class DensityCache(caches.DensityCache[Any, Any]):
 
     def _count(self, roll: _Roll) -> int:
         left = roll.__length_hint__()
-        taken = roll.left - left  # negative where another thread has counted later hits: it adds up
-        if taken:
+        taken = roll.left - left
+        if taken > 0:  # less: another thread has counted since, and later hits, too
             roll.left = left
             entry = roll.entry
             entry.hits += taken
             entry.stamp = clock.now
             self._hits += taken
-        return taken
+            return taken
+        return 0
 
     @property
     def hits(self) -> int:
