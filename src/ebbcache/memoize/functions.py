@@ -88,7 +88,8 @@ def cached(
     - ``policy``: who goes first. ``"density"`` weighs the seconds that an answer took to make, its bytes,
       its use and its idleness; ``"lru"`` and ``"lfu"`` go by last use and by (aging) frequency.
     - ``key``: called with the call's arguments as they are written, answers its key. Without it, calls that
-      mean the same share an entry, be arguments given by position, by keyword or by default.
+      mean the same share an entry, be arguments given by position, by keyword or by default; of what is no
+      function written in Python (a built-in, a class, a partial, a bound method) calls as they are written.
     - ``typed``: tell arguments apart that are equal but of different types (3 and 3.0).
     - ``name``: what the cache is called in `ebbcache.status`; by default ``module.qualname`` of the
       function.
