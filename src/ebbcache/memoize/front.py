@@ -13,8 +13,8 @@ comparison are C's (`is_plain`); so an entry can be taken from the front at the 
 cache, without running anybody's code. A hit by an object of another class, whose own ``__eq__`` removes the
 entry that it is just compared with, may go uncounted; nothing else does.
 
-Bound: 1.4 to 1.8 times `functools.lru_cache` for a hit (0.8 with keywords), beside 3.3 to 5.9 (1.5) the long
-way, by ``python -m benchmarks.latency call`` (2026-11-23, CPython 3.11, Linux x86-64, 2 cores, loaded); 250
+Bound: 1.4 to 1.8 times functools for a hit (0.8 with keywords), beside 3.3 to 5.9 (1.5) the long way, by
+``python -m benchmarks.latency call`` (2026-11-23, CPython 3.11, Linux x86-64, 2 loaded cores); 250
 bytes for each entry that is shown.
 """
 
