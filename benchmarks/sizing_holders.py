@@ -5,6 +5,7 @@ Families that are not installed are left out. Bound as in `sizing_kinds`.
 
 from __future__ import annotations
 
+import io
 import mmap
 import os
 import tempfile
@@ -55,6 +56,9 @@ def numpy_arrays() -> Makers:
         "ndarray memmap": lambda i: np.memmap(file.name, dtype=np.uint8, mode="r", shape=(100_000,)),
         "ndarray datetime64": lambda i: np.arange(500).astype("M8[s]"),
         "ndarrays in a dict": lambda i: {f"a{i}": np.arange(500.0), f"b{i}": np.ones(300, dtype=bool)},
+        "numpy record": lambda i: np.zeros(30, dtype=[("a", "f8"), (f"b{i}", "i4")])[3],
+        "numpy flatiter": lambda i: np.arange(500.0 + i).flat,
+        "ndarray of short bytes": lambda i: np.array([b"abc", b"de"] * 20),
         "numpy scalar": lambda i: np.float64(i / 7),
         "numpy str scalar": lambda i: np.str_(f"some text {i}"),
         "numpy scalars in a list": lambda i: [*np.arange(100.0)],
@@ -107,6 +111,12 @@ def pandas_frames() -> Makers:
         "Index looked up": lambda i: [out := pd.Index(np.arange(1000) * 3 + i), out.get_loc(3 + i)][0],
         "MultiIndex": lambda i: pd.MultiIndex.from_product([range(20), [f"x{i}{n}" for n in range(10)]]),
         "DatetimeIndex": lambda i: pd.date_range("2020-01-01", periods=500 + i),
+        "TimedeltaIndex": lambda i: pd.timedelta_range("1s", periods=100 + i),
+        "PeriodIndex": lambda i: pd.period_range("2020-01", periods=100 + i, freq="M"),
+        "DataFrame read": lambda i: pd.read_csv(io.StringIO("a,b,c\n" + f"1,2.5,x{i}\n" * 100)),
+        "DataFrame of texts as columns": lambda i: pd.DataFrame({"t": ["a b"] * 90})["t"].str.split(
+            expand=True
+        ),
         "Timestamp": lambda i: pd.Timestamp(2020, 1, 1, i % 24),
         "Interval": lambda i: pd.interval_range(0, 100 + i),
     }
@@ -130,6 +140,8 @@ def arrow_tables() -> Makers:
         "arrow Array with nulls": lambda i: pa.array([None, i, 3] * 300),
         "arrow list Array": lambda i: pa.array([[n, n + i] for n in range(300)]),
         "arrow struct Array": lambda i: pa.array([{"a": n, "b": f"b{i}"} for n in range(300)]),
+        "arrow chunks": lambda i: pa.chunked_array([[1.5 * i] * 100] * 10),
+        "arrow Table wide": lambda i: pa.table({f"c{n}": pa.array([1.5 * i] * 100) for n in range(20)}),
         "arrow dictionary Array": lambda i: pa.array(
             [f"kind {n % 7}" for n in range(3000)]
         ).dictionary_encode(),
@@ -153,6 +165,8 @@ def images() -> Makers:
         "PIL L": lambda i: Image.new("L", (200 + i, 100)),
         "PIL palette": lambda i: Image.new("P", (100 + i, 100)),
         "PIL large": lambda i: Image.new("RGBA", (500, 500)),
+        "PIL bits": lambda i: Image.new("1", (50, 400 + i)),
+        "PIL narrow": lambda i: Image.new("L", (3, 2000 + i)),
         "PIL resized": lambda i: Image.new("RGB", (60 + i, 50)).resize((100, 80)),
     }
 

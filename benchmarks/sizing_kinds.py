@@ -20,6 +20,7 @@ import io
 import ipaddress
 import itertools
 import operator
+import os
 import pathlib
 import random
 import re
@@ -47,12 +48,15 @@ from benchmarks.sizing_values import (
     Cached,
     Client,
     Color,
+    Deleted,
     Dictlike,
     Flags,
     HalfSlotted,
+    Keywords,
     Late,
     Listlike,
     Named,
+    Page,
     Point,
     Record,
     Single,
@@ -115,6 +119,11 @@ SCALARS: Makers = {
     "Fraction": lambda i: fractions.Fraction(i + 1000, 7919),
     "datetime": lambda i: datetime.datetime(2020, 1, 1, 0, 0, i % 60),
     "datetime with zone": lambda i: datetime.datetime(2020, 1, 1, 0, 0, i % 60, tzinfo=ZONE),
+    "datetimes with zones of their own": lambda i: [
+        datetime.datetime.fromisoformat(f"2020-01-01T00:00:{n:02}+01:{i % 60:02}") for n in range(20)
+    ],
+    "timezone": lambda i: datetime.timezone(datetime.timedelta(minutes=i + 1), f"zone {i}"),
+    "stat_result": lambda i: os.stat("/"),
     "date": lambda i: datetime.date(2020, 1, 1 + i % 28),
     "timedelta": lambda i: datetime.timedelta(seconds=i + 1000),
     "uuid": lambda i: uuid.UUID(int=i + 2**100),
@@ -200,6 +209,10 @@ INSTANCES: Makers = {
     "instance wide": Wide,
     "instance late": Late,
     "instance of one dict": Single,
+    "instance of keywords": lambda i: Keywords(a=i / 7, b=f"text {i}", c=[i / 9]),
+    "instance less an attribute": Deleted,
+    "list subclass with attributes": Page,
+    "class of its own": lambda i: type("Own", (Page,), {})(i),
     "instance with __dict__ used": looked_at,
     "instance slots": Slotted,
     "instance slots and dict": HalfSlotted,
@@ -233,6 +246,7 @@ INSTANCES: Makers = {
     "Event": lambda i: threading.Event(),
     "Context": context,
     "Future": future,
+    "hash of OpenSSL": lambda i: hashlib.sha3_256(b"%d" % i),
     "hash object": lambda i: hashlib.blake2b(b"%d" % i),
     "Random": lambda i: random.Random(i),
     "itemgetter": lambda i: operator.itemgetter(f"key {i}", f"other {i}"),

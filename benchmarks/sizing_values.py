@@ -61,6 +61,17 @@ class Single:
         self.only = {"value": i + 1000}
 
 
+class Keywords:
+    def __init__(self, **values: Any) -> None:
+        self.__dict__.update(values)
+
+
+class Deleted:
+    def __init__(self, i: int) -> None:
+        self.a, self.b, self.c = i / 7, i / 8, i / 9
+        del self.b
+
+
 class Slotted:
     __slots__ = ("a", "b", "c")
 
@@ -148,6 +159,13 @@ class Client:
 
 class Listlike(list[Any]):
     pass
+
+
+class Page(list[Any]):
+    def __init__(self, i: int) -> None:
+        super().__init__(n / 7 for n in range(20))
+        self.number = i + 1000
+        self.title = f"page {i}"
 
 
 class Dictlike(dict[Any, Any]):

@@ -3,9 +3,9 @@
 An entry is weighed once, when it comes. What it shared then may be its own when it goes, what was its own
 may be shared by then, and it may have been changed. One victim in `EVERY` is measured once more, after it
 was unlinked and those before it were dropped, with no variable of a caller left to allow for; the sums of
-freed and believed bytes forget with a half-life of 22 samples. Their ratio is a factor on top of the
-cache's account; no entry's size is rewritten. Bound: `SECONDS` of measuring in one shrink, nothing on other
-paths.
+freed and believed bytes forget with a half-life of 89 samples: what a shared part takes goes with the last
+entry that has it, so single samples lie far apart. Their ratio is a factor on top of the cache's account; no
+entry's size is rewritten. Bound: `SECONDS` of measuring in one shrink, nothing on other paths.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ EVERY: Final = 16
 SECONDS: Final = 0.002
 """How long measuring may take in one shrink, before the last measurement."""
 
-_FORGET: Final = 1 - 1 / 32
-_PRIOR: Final = 2  # samples that the belief at the start is worth
+_FORGET: Final = 1 - 1 / 128
+_PRIOR: Final = 4  # samples that the belief at the start is worth
 _LEAST: Final = 1 / 16
 
 
