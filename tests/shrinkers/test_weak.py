@@ -11,6 +11,7 @@ import weakref
 import pytest
 
 from ebbcache import engine, shrinkers
+from ebbcache.gil import is_free_threaded
 from ebbcache.shrinkers import register_shrinker, registered
 
 
@@ -180,6 +181,10 @@ def test_a_destructor_may_register_and_unregister():
     assert registered() == tuple(made)
 
 
+@pytest.mark.skipif(
+    is_free_threaded() and sys.version_info < (3, 14),
+    reason="at exit, CPython 3.13 without a GIL empties modules before the last objects that use them go",
+)
 def test_interpreter_exit_is_silent():
     program = """
 import gc
