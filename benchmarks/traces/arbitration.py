@@ -3,10 +3,9 @@
 Real caches, and ebbcache's real engine, which draws one waterline through all of them by value density.
 Beside it: *static*, each has an equal part for itself; *proportional*, all give in proportion to what they
 hold; *global LRU*, whoever has the oldest tail gives (CacheLib's tail age), which is one LRU over all keys;
-*oracle*, each has the part that turned out best in hindsight, of parts in steps of a sixteenth. All but
-global LRU choose among their own entries by density, so that only the division is compared. The budget is
-the same throughout, or changes in five steps. Bound: the engine is asked for a 64th of the budget at a
-time.
+*oracle*, each has the part that turned out best in hindsight. All but global LRU choose among their own
+entries by density, so that only the division is compared. The budget is the same throughout, or changes in
+five steps. Bound: the engine is asked for a 64th of the budget at a time.
 """
 
 from __future__ import annotations
@@ -29,6 +28,10 @@ TITLE = "Many caches, one budget"
 STEPS = (1.0, 0.5, 1.5, 0.75, 1.25)
 """What becomes of a changing budget, in parts of the run of equal length."""
 QUICK = 100_000
+FEW = 8
+"""Up to so many caches, an oracle weighs every division in sixteenths."""
+TIMEOUT = 7200.0
+"""Seconds for a part. It takes minutes on a quiet machine; what it answers is the same on any."""
 GRAIN = 64
 """The engine is asked for one such part of the budget at a time."""
 MOST = {"0.1 %": 0.446, "1 %": 0.347, "10 %": 0.323}
@@ -192,25 +195,30 @@ def by_tail_age() -> Division:
     return Division(lambda at, key: cache.get((at, key)), put, resize)
 
 
-def oracle(work: Load, budget: int, steps: int = 16) -> list[float]:
-    """Return the part of the budget for each cache that saves most, in steps of one part in `steps`.
+def oracle(work: Load, budget: int) -> list[float]:
+    """Return the part of the budget for each cache that saves most: of sixteenths where caches are few.
 
-    Every cache is replayed alone with each number of parts; the best sum of savings is found exactly.
+    Many are offered a 256th, twice that, and so on up to all. Every cache is replayed alone with each of
+    its parts; the best sum of savings is found exactly.
     """
     count = len(work.sizes)
+    steps = 16 if count <= FEW else 256
+    offered = range(steps + 1) if count <= FEW else [0, *(1 << n for n in range(9))]
+    alone: list[list[tuple[int, int]]] = [[] for _ in range(count)]
+    for at, key in work.requests:
+        alone[at].append((0, key))
     best: list[tuple[float, list[int]]] = [(0.0, [])] * (steps + 1)
-    for at in range(count):
-        alone = Load([one for one in work.requests if one[0] == at], work.sizes, work.costs)
-        whole = alone.cost
-        saved = [0.0]
-        for parts in range(1, steps + 1):
-            shares = [0.0] * count
-            shares[at] = parts / steps
-            saved.append(whole - whole * missed(alone, partial(by_parts, shares), budget, (1.0,)))
+    for requests, sizes, costs in zip(alone, work.sizes, work.costs, strict=True):
+        load = Load(requests, [sizes], [costs])
+        saved = {0: 0.0}
+        for parts in offered[1:]:
+            share = missed(load, partial(by_parts, [parts / steps]), budget, (1.0,))
+            saved[parts] = load.cost * (1.0 - share)
         best = [
             max(
-                (best[total - own][0] + saved[own], [*best[total - own][1], own])
-                for own in range(total + 1)
+                (best[total - own][0] + gain, [*best[total - own][1], own])
+                for own, gain in saved.items()
+                if own <= total
             )
             for total in range(steps + 1)
         ]
@@ -259,7 +267,7 @@ def measure(what: str, size: str, folder: Path | None, requests: int | None = No
         "proportional": partial(by_engine, count, tallied=False),
         "global LRU": by_tail_age,
     }
-    if count <= 8:
+    if requests is None:
         ways["oracle"] = partial(by_parts, oracle(work, budget))
     return {
         "caches": count,
@@ -275,10 +283,11 @@ def parts(options: Options) -> dict[str, Part]:
     found: dict[str, Part] = {}
     sizes = ["1 %"] if options.quick else list(SIZES)
     for size in sizes:
-        found[f"{OWN} {size}"] = Part(partial(measure, OWN, size, None, QUICK if options.quick else None))
+        run = partial(measure, OWN, size, None, QUICK if options.quick else None)
+        found[f"{OWN} {size}"] = Part(run, timeout=TIMEOUT)
     if not options.quick and options.traces is not None and MIX.keys() <= set(names(options.traces)):
         for size in sizes:
-            found[f"mix {size}"] = Part(partial(measure, "mix", size, options.traces), timeout=1800)
+            found[f"mix {size}"] = Part(partial(measure, "mix", size, options.traces), timeout=TIMEOUT)
     return found
 
 

@@ -24,7 +24,7 @@ TITLE = "Real traces"
 QUICK = 150_000
 """Requests of a trace that `--quick` replays."""
 TIMEOUT = 3600.0
-"""Seconds for a part, which takes a minute or five on a quiet machine; what it answers is the same on any."""
+"""Seconds for a part. It takes some minutes on a quiet machine; what it answers is the same on any."""
 DEFAULT = "DensityCache"
 """The class of the policy that `cached` uses unless told otherwise."""
 LESS_THAN_LRU = {"tw52": (0.13, 0.13, 0.13), "bu98-web": (0.05, 0.08, 0.09)}
