@@ -48,7 +48,7 @@ def _tensors(cls: type) -> Expand:
         base = base_of(obj)
         if base is not None:
             own += _VIEW
-            size = max(size, nbytes(base))
+            size = nbytes(base)  # a view may repeat what it shows
             if sys.getrefcount(base) <= _ALONE:
                 holders -= 1
         kids.append(Part(address, _STORAGE + malloc_chunk(size + 63 & -64), holders))
