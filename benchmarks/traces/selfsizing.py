@@ -36,10 +36,12 @@ STEP = 300.0
 """Seconds between two changes of the load."""
 SPEED = 256 << 20
 """Bytes a second that others come and go by."""
+TIMEOUT = 3600.0
+"""Seconds for a part, which takes one minute on a quiet machine."""
 MOMENT = 0.02
 """Seconds between two steps of such a change."""
-QUICK = 60_000
-"""Requests with `--quick`, spread over the same day."""
+QUICK = 60_000, 7200.0
+"""Requests with `--quick`, and the seconds that they are spread over."""
 
 
 def others(second: float) -> int:
@@ -49,7 +51,7 @@ def others(second: float) -> int:
     return int(LIMIT * min(0.85, wave + burst))
 
 
-def fixed(trace: Trace, share: float) -> dict[str, Any]:
+def fixed(trace: Trace, share: float, day: float = DAY) -> dict[str, Any]:
     """Return the share of cost that a cache of a fixed size saves, and how often its program is killed."""
     assert trace.costs is not None
     saved = total = 0
@@ -58,7 +60,7 @@ def fixed(trace: Trace, share: float) -> dict[str, Any]:
         cache: DensityCache[int, int] = DensityCache(
             maxbytes=int(LIMIT * share), sizeof=size_is_value, register=False
         )
-        each = DAY / len(trace.keys)
+        each = day / len(trace.keys)
         for number, key in enumerate(trace.keys):
             second = number * each
             cost = trace.costs[key]
@@ -74,7 +76,7 @@ def fixed(trace: Trace, share: float) -> dict[str, Any]:
     return {"saved": saved / max(1, total), "killed": kills}
 
 
-def itself(trace: Trace) -> dict[str, Any]:
+def itself(trace: Trace, day: float = DAY) -> dict[str, Any]:
     """Return the same of a cache that sizes itself, with the least and the largest size that it had."""
     assert trace.costs is not None
     saved = total = 0
@@ -82,7 +84,7 @@ def itself(trace: Trace) -> dict[str, Any]:
     sizes: list[int] = []
     with machine(LIMIT, others(0.0)) as played:
         cache: DensityCache[int, int] = DensityCache(sizeof=size_is_value)
-        each = DAY / len(trace.keys)
+        each = day / len(trace.keys)
         start = played.time
         for number, key in enumerate(trace.keys):
             while (second := played.time - start) < number * each:
@@ -112,19 +114,20 @@ def itself(trace: Trace) -> dict[str, Any]:
     }
 
 
-def measure(what: str, requests: int | None = None) -> dict[str, Any]:
-    """Play the day for one cache: "itself", or a share of the machine."""
-    trace = load(OWN)
-    if requests is not None:
+def measure(what: str, quick: bool) -> dict[str, Any]:
+    """Play the day, or its beginning, for one cache: "itself", or a share of the machine."""
+    trace, day = load(OWN), DAY
+    if quick:
+        requests, day = QUICK
         trace = trace.head(requests)
-    return itself(trace) if what == "itself" else fixed(trace, float(what))
+    return itself(trace, day) if what == "itself" else fixed(trace, float(what), day)
 
 
 def parts(options: Options) -> dict[str, Part]:
     """Return a part for each cache."""
     sizes = FIXED[::4] if options.quick else FIXED
-    requests = QUICK if options.quick else None
-    return {what: Part(partial(measure, what, requests)) for what in ("itself", *map(str, sizes))}
+    whats = ("itself", *map(str, sizes))
+    return {what: Part(partial(measure, what, options.quick), timeout=TIMEOUT) for what in whats}
 
 
 def verdicts(results: Results) -> list[Verdict]:

@@ -153,9 +153,7 @@ class TestMissed:
 
 
 class TestDay:
-    @pytest.fixture(autouse=True)
-    def half_an_hour(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(selfsizing, "DAY", 1800.0)
+    DAY = 1800.0
 
     def loop(self) -> Trace:
         """100 objects of 1.6 MB, or with `SCALE` a hundredth of the machine, 20 times over."""
@@ -167,12 +165,12 @@ class TestDay:
         assert 0.19 * selfsizing.LIMIT < min(loads) < max(loads) <= 0.85 * selfsizing.LIMIT
 
     def test_a_cache_that_is_too_large_is_killed(self) -> None:
-        small, large = (selfsizing.fixed(self.loop(), share) for share in (0.1, 0.9))
+        small, large = (selfsizing.fixed(self.loop(), share, self.DAY) for share in (0.1, 0.9))
         assert small["killed"] == 0 < large["killed"]
         assert 0 <= small["saved"] < 1
 
     def test_one_that_sizes_itself_is_not(self) -> None:
-        answer = selfsizing.itself(self.loop())
+        answer = selfsizing.itself(self.loop(), self.DAY)
         assert answer["killed"] == 0
         assert 0 < answer["saved"] < 1
         assert 0 < answer["least"] <= answer["mean"] <= answer["most"] < 0.8 * selfsizing.LIMIT
