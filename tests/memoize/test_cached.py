@@ -428,7 +428,7 @@ class TestAdministration:
 
     @pytest.mark.skipif(
         is_free_threaded() and sys.version_info < (3, 14),
-        reason="where threads are, CPython 3.13 without a GIL makes functions immortal that are no closures",
+        reason="CPython 3.13 without a GIL makes functions that are no closures immortal",
     )
     def test_nothing_stays_of_a_dead_function(self):
         f = cached(lambda x: x)
