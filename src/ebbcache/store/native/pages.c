@@ -12,7 +12,9 @@
 #include "store.h"
 
 #if defined(__linux__)
+#include <fcntl.h>
 #include <sys/mman.h>
+#include <unistd.h>
 #endif
 
 #if defined(__linux__) && defined(MADV_HUGEPAGE) && defined(MREMAP_FIXED)
@@ -22,6 +24,20 @@
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE 25 /* Linux 6.1; older ones refuse it, and gather in the background if at all */
 #endif
+
+/* Whether the administrator allows huge pages: MADV_COLLAPSE, unlike MADV_HUGEPAGE, does not ask. */
+static int
+are_allowed(void)
+{
+    char said[64] = "";
+    int fd = open("/sys/kernel/mm/transparent_hugepage/enabled", O_RDONLY | O_CLOEXEC);
+    if (fd >= 0) {
+        ssize_t size = read(fd, said, sizeof(said) - 1);
+        said[size > 0 ? size : 0] = 0;
+        close(fd);
+    }
+    return strstr(said, "[never]") == NULL;
+}
 
 static size_t
 whole(size_t size)
@@ -77,7 +93,7 @@ pages_resize(void *pages, size_t had, size_t size, size_t *mapped)
     if (wanted < *mapped)
         munmap((char *)pages + wanted, *mapped - wanted);
     else if (wanted > *mapped) {
-        if (had >= HUGE_PAGE) /* MADV_HUGEPAGE would make two mappings of it, which cannot be moved as one */
+        if (had >= HUGE_PAGE && are_allowed()) /* MADV_HUGEPAGE would make two mappings of it, which cannot be moved as one */
             madvise(pages, had & ~(HUGE_PAGE - 1), MADV_COLLAPSE);
         /* Where this fails, the addresses may be somebody else's already: they are left alone. */
         char *place = address_for(wanted);
