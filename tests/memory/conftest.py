@@ -136,6 +136,16 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
             memory.close()
 
 
+@pytest.fixture
+def small(machine: Callable[..., Machine]) -> Machine:
+    """A machine with one limited v2 group, /a."""
+    m = machine()
+    m.mount("30 1 0:29 / /cg rw - cgroup2 cgroup2 rw")
+    m.cgroup("0::/a")
+    m.v2("/cg/a", max=100 * MIB, current=60 * MIB)
+    return m
+
+
 class Kernel:
     """Makes system calls on chosen files fail, as a kernel or a container would."""
 
