@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ebbcache
-from ebbcache import cache, lru_cache
+from ebbcache import cache, cached, lru_cache
 
 arguments = st.sampled_from([0, 1, 1.0, True, "1", None, (1,), (1.0,), ("1", 2), frozenset({1}), [1]])
 calls = st.lists(
@@ -138,6 +138,24 @@ def test_a_builtin_that_storing_itself_needs(monkeypatch):
         monkeypatch.undo()
     assert answers == [0, 1, 1, 2, 3, 4, 5, 6, 1]
     assert remembered.cache_info().hits == 1
+
+
+class Named:
+    """A callable whose name is no text."""
+
+    __name__ = 7
+
+    def __call__(self, x):
+        return type(x)
+
+
+@pytest.mark.parametrize("func", [type, Named()])
+@pytest.mark.parametrize("decorate", [cached, lru_cache, cached({})])
+def test_what_functions_refuse_to_be_called(func, decorate):
+    """`type` has a descriptor for its type parameters since 3.12."""
+    f = decorate(func)
+    assert [f(1), f(1), f("1")] == [int, int, str]
+    assert f.__wrapped__ is func
 
 
 def test_a_guarded_builtin_in_many_threads():

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from ebbcache.memoize.options import full_name
 from ebbcache.memoize.protocols import CacheInfo
 from ebbcache.memoize.singleflight import Flights
+from ebbcache.memoize.wrapping import looking_like
 
 
 class Condition(AbstractContextManager[Any], Protocol):
@@ -116,7 +117,7 @@ def cached_in(
             with guard:
                 return counted.info()
 
-        made: Any = functools.update_wrapper(wrapper, func)
+        made = looking_like(wrapper, func)
         made.cache = mapping
         made.cache_key = key
         made.cache_lock = guard

@@ -158,12 +158,25 @@ def administer(
     # functools' show plain signatures, without annotations, and its tests look at them.
     for function in (cache_info, cache_clear, cache_parameters):
         function.__annotations__.clear()
-    made: Any = functools.update_wrapper(wrapper, func)
+    made = looking_like(wrapper, func)
     made.cache = cache
     made.cache_info = cache_info
     made.cache_clear = cache_clear
     made.cache_parameters = cache_parameters
     return made
+
+
+def looking_like(wrapper: Callable[..., Any], func: Callable[..., Any]) -> Any:
+    """Do what `functools.update_wrapper` does, but for what a function will not have for an attribute.
+
+    From CPython 3.12 on it refuses the type parameters of `type` itself, which are no tuple.
+    """
+    for name in functools.WRAPPER_ASSIGNMENTS:
+        try:
+            functools.update_wrapper(wrapper, func, (name,), ())
+        except TypeError:
+            pass
+    return functools.update_wrapper(wrapper, func, ())
 
 
 def clear(cache: Cache[Any, Any]) -> None:
