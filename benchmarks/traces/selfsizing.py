@@ -146,7 +146,8 @@ def report(results: Results) -> str:
     """Return the table."""
     lines = [
         f"A machine of {LIMIT >> 30} GiB for a day; others take between a fifth and four fifths of it,"
-        " with a burst each hour. Where a fixed cache does not fit beside them, its program is killed. The"
+        " with a burst each hour. The played kernel gets back at once what is freed. Where a fixed cache"
+        " does not fit beside them, its program is killed. The"
         f" requests are the project's own trace, each value {SCALE:,} times as large.",
         "",
         "| size of the cache | cost saved | killed |",
