@@ -182,7 +182,7 @@ def report(results: Results) -> str:
         " 0.1 %, 1 % and 10 % of the bytes of all objects. Lower is better. Sizes are the trace's own, and"
         " nothing is added, so that only the policy counts. Time is the number of the request. Caches with"
         " * are bound by entries: they get as many as objects of the mean size fit. theine and moka-py"
-        " decide on threads and by chance, and miss some more or less in each run; all others the same.",
+        " decide by chance as well, and miss more or less in each run; all others miss the same.",
         "",
     ]
     judged = [answer for _, _, answer in rows(results) if "LRU" in answer["libcachesim"]]
