@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks import plots as drawing
 from benchmarks.section import Options, Part, Results, Verdict
 from benchmarks.traces import bursts, offline, oracle
 from benchmarks.traces.contenders import BOUND_BY_ENTRIES, OURS, Room, contenders, ours
@@ -246,15 +247,14 @@ def _table(
 
 def plots(results: Results, folder: Path) -> None:
     """Draw, for each trace, cost missed in relation to LRU."""
-    from matplotlib.figure import Figure
-
     traces = _traces(results)
     if not traces:
         return
     shown = [DEFAULT, "LFUCache", "cachetools LFU", "cachebox LFU", "theine", "moka-py"]
-    figure = Figure(figsize=(3.2 * len(traces), 3.4), layout="constrained")
-    for number, (name, sizes) in enumerate(traces.items()):
-        axes = figure.add_subplot(1, len(traces), number + 1)
+    figure, each = drawing.figure(3.2 * len(traces), 3.4, columns=len(traces))
+    for number, (axes, (name, sizes)) in enumerate(
+        zip(each if len(traces) > 1 else [each], traces.items(), strict=True)
+    ):
         for who in shown:
             ratios = [
                 answer["caches"][who]["cost"] / answer["caches"]["LRUCache"]["cost"]
@@ -269,5 +269,4 @@ def plots(results: Results, folder: Path) -> None:
         if number == 0:
             axes.set_ylabel("cost missed, LRU = 1")
     figure.axes[0].legend(fontsize=7)
-    folder.mkdir(parents=True, exist_ok=True)
-    figure.savefig(folder / "traces-missed.svg")
+    drawing.save(figure, folder, "traces-missed.svg")
