@@ -66,7 +66,7 @@ def reclaim(what: str, entries: int) -> dict[str, Any]:
         began = time.perf_counter()
         while cache.nbytes > held - TARGET and time.perf_counter() - began < 60:
             # Something else always has just so much that headroom stays a little under `low`.
-            m.others = m.limit - m.governor.marks.low - cache.nbytes + MIB
+            m.others = m.limit - m.governor.sight.marks.low - cache.nbytes + MIB
             m.time += 0.01
             m.look()
             time.sleep(0.001)

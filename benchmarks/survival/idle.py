@@ -32,7 +32,8 @@ used, began = time.process_time(), time.monotonic()
 time.sleep(float(sys.argv[1]))
 from ebbcache import governor
 one = governor.the_watcher.governor
-print(time.process_time() - used, time.monotonic() - began, one.reading.limit if one.reading else 0)
+reading = one.sight.reading
+print(time.process_time() - used, time.monotonic() - began, reading.limit if reading else 0)
 """
 
 FILLER = """

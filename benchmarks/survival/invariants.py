@@ -37,12 +37,12 @@ def wrong(front: Front) -> list[str]:
     check(abs(total - held) <= 0.01 * total, f"entries weigh {total}, the total is {held}")
     del entries
     ebbcache.status()
-    one = front.governor
-    check(one.account.cached == engine.sizes(tallied_only=True), "the governor counts other cached bytes")
+    sight = front.governor.sight
+    check(sight.account.cached == engine.sizes(tallied_only=True), "the governor counts other cached bytes")
     for name in ("others", "retained", "cached", "floor"):
-        amount = getattr(one.account, name)
-        check(0 <= amount <= one.account.usage, f"{name} is {amount} of {one.account.usage}")
-    check(0 <= one.cap <= one.reading.limit, f"the cap is {one.cap} of {one.reading.limit}")
+        amount = getattr(sight.account, name)
+        check(0 <= amount <= sight.account.usage, f"{name} is {amount} of {sight.account.usage}")
+    check(0 <= sight.cap <= sight.reading.limit, f"the cap is {sight.cap} of {sight.reading.limit}")
     check(engine.current_pass() is None, "a pass is still under way")
     largest = max((sizes(value) for _, value in cache.items()), default=0) + 4096
     before = cache.nbytes

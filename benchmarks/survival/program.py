@@ -140,9 +140,9 @@ class Front:
         one = self.governor
         return {
             "state": one.state,
-            "cap": one.cap,
-            "others": one.account.others,
-            "retained": one.account.retained,
+            "cap": one.sight.cap,
+            "others": one.sight.account.others,
+            "retained": one.sight.account.retained,
             "passes": [one.passes[kind] for kind in ("soft", "hard", "growth")],
             "freed": one.freed,
         }

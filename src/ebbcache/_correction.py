@@ -4,8 +4,8 @@ An entry is weighed once, when it comes. What it shared then may be its own when
 may be shared by then, and it may have been changed. One victim in `EVERY` is measured once more, after it
 was unlinked and those before it were dropped, with no variable of a caller left to allow for; the sums of
 freed and believed bytes forget with a half-life of 89 samples: what a shared part takes goes with the last
-entry that has it, so single samples lie far apart. Their ratio is a factor on top of the cache's account; no
-entry's size is rewritten. Bound: `SECONDS` of measuring in one shrink, nothing on other paths.
+entry that has it, so single samples lie far apart. Their ratio is a factor on top of the cache's account;
+no entry's size is rewritten. Bound: `SECONDS` of measuring in one shrink, nothing on other paths.
 """
 
 from __future__ import annotations

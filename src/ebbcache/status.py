@@ -90,26 +90,26 @@ def status() -> Status:
     watcher = governor.the_watcher
     one = watcher.governor
     one.look()
-    account = one.account
+    account = one.sight.account
     return Status(
         memory=watcher.memory.survey(),
         governor=GovernorStatus(
             state=one.state,
             running=watcher.running,
             interval=one.interval(),
-            marks=one.marks,
-            reserve=one.reserve,
-            cap=one.cap,
+            marks=one.sight.marks,
+            reserve=one.sight.reserve,
+            cap=one.sight.cap,
             cached=account.cached,
             others=account.others,
             peak=account.peak,
             burst=account.burst,
             expected=account.expected,
-            unknown=account.unknown(one.reading.limit) if one.reading else 0,
+            unknown=account.unknown(one.sight.reading.limit) if one.sight.reading else 0,
             return_rate=account.return_rate,
             retained=account.retained,
             in_flight=account.in_flight,
-            neighbours=one.neighbour_count,
+            neighbours=len(one.sight.mates),
             allowance=governor.allowance.left,
             looks=one.looks,
             passes=dict(one.passes),

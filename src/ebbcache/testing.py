@@ -112,7 +112,7 @@ def pressure(headroom: int | str, *, hard: bool = False) -> Generator[Machine, N
     held = engine.sizes()
     played = Machine(held + left)
     wanted = left + max(left, held // 16, 1)
-    played.governor.marks_override = Marks(left + 1 if hard else 0, left + 1, wanted)
+    played.governor.sight.marks_override = Marks(left + 1 if hard else 0, left + 1, wanted)
     with _stand_in(played):
         played.look()
         yield played

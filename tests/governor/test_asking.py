@@ -40,7 +40,7 @@ def test_an_insert_under_soft_pressure_leaves_users_shrinkers_to_the_watcher(
 
     fill(cache, 1_000)
     with ebbcache.register_shrinker("ours", ours):
-        played.others += played.headroom - played.governor.marks.low + MIB
+        played.others += played.headroom - played.governor.sight.marks.low + MIB
         ebbcache.governor.allowance.left = 0
         cache[-1] = None
         assert played.governor.state == "soft"
@@ -117,7 +117,7 @@ def test_a_size_that_is_not_in_our_usage_costs_no_cache_its_entries(played: Mach
         )
 
     with ebbcache.register_shrinker("elsewhere", lambda target, hard: 0, size=lambda: 400 * MIB):
-        played.governor.memory.read = without_it  # type: ignore[method-assign, assignment]
+        played.governor.sight.memory.read = without_it  # type: ignore[method-assign, assignment]
         fill(cache, 1_000)
         played.advance(5.0)
         assert len(cache) == 1_000

@@ -15,9 +15,9 @@ from ebbcache.testing import Machine
 
 def test_a_cache_fills_what_is_free_and_stops_at_the_cap(played: Machine, cache: ebbcache.LRUCache) -> None:
     fill(cache, 10_000)
-    assert cache.nbytes <= played.governor.cap + PAGE
-    assert cache.nbytes >= 0.9 * played.governor.cap
-    assert played.headroom >= played.governor.marks.low
+    assert cache.nbytes <= played.governor.sight.cap + PAGE
+    assert cache.nbytes >= 0.9 * played.governor.sight.cap
+    assert played.headroom >= played.governor.sight.marks.low
     assert played.governor.state == "calm"
     assert 9_999 in cache
 
@@ -88,7 +88,7 @@ def test_a_ceiling_that_falls_is_obeyed_and_one_that_rises_used(
     assert played.headroom > 0
     fill(cache, 1_000)
     played.advance(1.0)
-    assert played.headroom >= played.governor.marks.min
+    assert played.headroom >= played.governor.sight.marks.min
     played.limit = 512 * MIB
     played.advance(200)
     fill(cache, 10_000)
@@ -247,15 +247,15 @@ def test_growth_that_goes_on_is_expected_to_go_on_where_evicting_helps() -> None
 def test_where_the_watcher_comes_late_more_is_left_free_for_a_while(played: Machine) -> None:
     played.look()
     governor = played.governor
-    usual = governor.account.reaction
-    governor.came_late(0.005)  # beside a busy thread
+    usual = governor.sight.account.reaction
+    governor.sight.came_late(0.005)  # beside a busy thread
     played.look()
-    assert governor.account.reaction == usual
-    governor.came_late(10.0)
-    governor.came_late(0.0)
+    assert governor.sight.account.reaction == usual
+    governor.sight.came_late(10.0)
+    governor.sight.came_late(0.0)
     played.look()
-    late = governor.account.reaction
+    late = governor.sight.account.reaction
     assert usual < late < 4 * usual
     played.time += 1_000.0
     played.look()
-    assert governor.account.reaction == usual
+    assert governor.sight.account.reaction == usual

@@ -30,7 +30,7 @@ def played() -> Iterator[Machine]:
 def kernel(played: Machine) -> dict[str, int | None]:
     """What the kernel will say is shared."""
     says: dict[str, int | None] = {"shared": None}
-    played.governor.inheritance = Inheritance(lambda: played.time, lambda: says["shared"])
+    played.governor.sight.inheritance = Inheritance(lambda: played.time, lambda: says["shared"])
     return says
 
 
@@ -49,12 +49,12 @@ def test_what_a_child_inherited_is_others_memory_and_no_burst_of_theirs(
     governor = played.governor
     governor.after_fork()
     played.look()
-    assert governor.account.cached == 0
-    assert governor.account.others >= cache.nbytes
-    assert governor.account.burst == governor.account.retained == 0
+    assert governor.sight.account.cached == 0
+    assert governor.sight.account.others >= cache.nbytes
+    assert governor.sight.account.burst == governor.sight.account.retained == 0
     cache[1_000] = None
     played.look()
-    assert governor.account.cached == PAGE
+    assert governor.sight.account.cached == PAGE
 
 
 def test_own_entries_go_before_inherited_ones_and_a_little_of_those_at_a_time(
@@ -86,11 +86,11 @@ def test_a_child_that_is_left_alone_has_all_of_it(played: Machine, kernel: dict[
     played.governor.after_fork()
     kernel["shared"] = 60 * MIB
     played.advance(2.0)
-    assert played.governor.account.cached == cache.nbytes - 60 * MIB
+    assert played.governor.sight.account.cached == cache.nbytes - 60 * MIB
     kernel["shared"] = 0
     played.advance(2.0)
-    assert played.governor.account.cached == cache.nbytes
-    assert not played.governor.inheritance.child
+    assert played.governor.sight.account.cached == cache.nbytes
+    assert not played.governor.sight.inheritance.child
 
 
 def test_a_parent_still_counts_what_it_shares_but_is_not_asked_for_it(
@@ -99,11 +99,11 @@ def test_a_parent_still_counts_what_it_shares_but_is_not_asked_for_it(
     cache = filled(1_000)
     played.look()
     one = played.governor
-    one.inheritance.after_fork(child=False)
+    one.sight.inheritance.after_fork(child=False)
     kernel["shared"] = 50 * MIB
     played.advance(2.0)
-    assert one.account.cached == cache.nbytes
-    mine = one._share()
+    assert one.sight.account.cached == cache.nbytes
+    mine = one.sight.share()
     assert (mine.cached, mine.shared) == (cache.nbytes, 50 * MIB)
     assert part_of_shortage(mine.free, [Share(mine.free)]) == 0.5
 

@@ -221,12 +221,12 @@ def played() -> Iterator[Machine]:
 def test_caches_of_neighbours_are_caches_and_no_burst(
     played: Machine, cache: ebbcache.LRUCache[int, None]
 ) -> None:
-    neighbours = played.governor.neighbours = Played([Share()])
+    neighbours = played.governor.sight.neighbours = Played([Share()])
     for step in range(1, 60):
         neighbours.shares = [Share(step * MIB)]
         played.others += MIB
         played.advance(0.05)
-    account = played.governor.account
+    account = played.governor.sight.account
     assert account.others < 25 * MIB
     assert account.burst < 2 * MIB
     fill(cache, 10_000)
@@ -235,11 +235,11 @@ def test_caches_of_neighbours_are_caches_and_no_burst(
 
 
 def test_each_frees_its_part_of_a_shortage(played: Machine, cache: ebbcache.LRUCache[int, None]) -> None:
-    neighbours = played.governor.neighbours = Played([Share(60 * MIB)])
+    neighbours = played.governor.sight.neighbours = Played([Share(60 * MIB)])
     played.others += 60 * MIB
     fill(cache, 60 * MIB // PAGE)
     held = cache.nbytes
-    missing = played.governor.marks.high - (played.headroom - 100 * MIB)
+    missing = played.governor.sight.marks.high - (played.headroom - 100 * MIB)
     assert missing > 0
     played.others += 100 * MIB
     played.look()
@@ -247,7 +247,7 @@ def test_each_frees_its_part_of_a_shortage(played: Machine, cache: ebbcache.LRUC
     assert 0.3 * missing < freed < 0.7 * missing
     # The other one does not do its part, however long one waits: then it has to be done all the same.
     played.advance(2.0)
-    assert played.headroom >= played.governor.marks.low
+    assert played.headroom >= played.governor.sight.marks.low
     assert neighbours.shares[0].cached == 60 * MIB
 
 
@@ -256,10 +256,10 @@ def test_a_newcomer_grows_to_its_part_and_the_others_make_way(
 ) -> None:
     fill(cache, 10_000)
     alone = cache.nbytes
-    neighbours = played.governor.neighbours = Played([Share()])
+    neighbours = played.governor.sight.neighbours = Played([Share()])
     theirs = 0
     for _ in range(3_000):  # the newcomer grows a page at a time, as far as there is room
-        if played.headroom > played.governor.marks.low + PAGE and theirs < 3 * alone // 4:
+        if played.headroom > played.governor.sight.marks.low + PAGE and theirs < 3 * alone // 4:
             theirs += PAGE
             played.others += PAGE
         neighbours.shares = [Share(theirs, PAGE)]
@@ -271,7 +271,7 @@ def test_a_newcomer_grows_to_its_part_and_the_others_make_way(
 
 
 def test_rooms_of_neighbours_are_kept_free(played: Machine, cache: ebbcache.LRUCache[int, None]) -> None:
-    played.governor.neighbours = Played([Share(room=100 * MIB)])
+    played.governor.sight.neighbours = Played([Share(room=100 * MIB)])
     fill(cache, 10_000)
     played.advance(1.0)
     assert played.headroom >= 100 * MIB

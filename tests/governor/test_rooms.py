@@ -19,7 +19,7 @@ def test_make_room_frees_ahead_and_keeps_caches_out(played: Machine, cache: ebbc
         assert played.headroom >= 100 * MIB
         played.others += 100 * MIB
         fill(cache, 1_000, start=30_000)
-        assert played.headroom > played.governor.marks.min
+        assert played.headroom > played.governor.sight.marks.min
         before = cache.nbytes
         played.advance(1.0)
         assert cache.nbytes >= before - MIB  # what the block took is its room, not another burst on top
@@ -43,8 +43,8 @@ def test_two_rooms_are_two_rooms(played: Machine, cache: ebbcache.LRUCache) -> N
     with ebbcache.make_room("50 MiB"), ebbcache.make_room("50 MiB"):
         played.others += 50 * MIB
         played.look()
-        assert played.governor.rooms == 50 * MIB
-    assert played.governor.rooms == 0
+        assert played.governor.sight.rooms == 50 * MIB
+    assert played.governor.sight.rooms == 0
 
 
 def test_make_room_says_all_that_was_freed(played: Machine, cache: ebbcache.LRUCache) -> None:

@@ -47,7 +47,8 @@ def test_an_insert_on_an_event_loop_does_no_more_than_a_slice_of_reclaim(
     fill(cache, 500)
     with ebbcache.register_shrinker("slow", give, size=lambda: held, tally=lambda hard: {-200: held}):
         played.look()
-        played.others += played.headroom - (played.governor.marks.low + played.governor.marks.min) // 2
+        marks = played.governor.sight.marks
+        played.others += played.headroom - (marks.low + marks.min) // 2
         played.time += 10.0  # whoever grew has long stopped
         played.governor.allowance.left = 0
         turns = asyncio.run(serve())

@@ -32,7 +32,7 @@ def test_a_trim_that_brings_nothing_does_not_take_the_place_of_eviction() -> Non
         ebbcache.reclaim(cache.nbytes // 2)
         heap = PlayedHeap(played)
         heap.trim = lambda at_once: None  # type: ignore[method-assign]
-        played.governor.heap = Heap(heap, lambda: played.time)
+        played.governor.sight.heap = Heap(heap, lambda: played.time)
         before = cache.nbytes
         played.others += played.headroom - 4 * MIB
         played.look()
@@ -42,7 +42,7 @@ def test_a_trim_that_brings_nothing_does_not_take_the_place_of_eviction() -> Non
 def test_what_malloc_holds_is_returned_before_anything_more_is_evicted() -> None:
     with testing.machine(LIMIT, 40 * MIB, returns=0.0) as played:
         heap = PlayedHeap(played)
-        played.governor.heap = Heap(heap, lambda: played.time)
+        played.governor.sight.heap = Heap(heap, lambda: played.time)
         cache = ebbcache.LRUCache[int, None](sizeof=entry_bytes)
         fill(cache, 10_000)
         full = cache.nbytes
@@ -52,13 +52,13 @@ def test_what_malloc_holds_is_returned_before_anything_more_is_evicted() -> None
             fill(cache, 2, start=20_000 + 2 * step)
             assert played.headroom > 0
         assert heap.trims > 0
-        assert played.governor.cap * 0.7 < cache.nbytes < full
+        assert played.governor.sight.cap * 0.7 < cache.nbytes < full
 
 
 def test_what_malloc_keeps_of_a_burst_is_returned_when_caches_want_it() -> None:
     with testing.machine(LIMIT, 40 * MIB) as played:
         heap = PlayedHeap(played)
-        played.governor.heap = Heap(heap, lambda: played.time)
+        played.governor.sight.heap = Heap(heap, lambda: played.time)
         cache = ebbcache.LRUCache[int, None](sizeof=entry_bytes)
         played._kept = 60 * MIB  # the program freed as much, and malloc did not return it
         played.advance(1.0)

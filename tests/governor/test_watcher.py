@@ -191,9 +191,9 @@ def test_the_environment_sets_limit_and_reserve() -> None:
 def test_configure_changes_what_it_names_and_nothing_else() -> None:
     try:
         ebbcache.configure(limit="8 GiB", reserve="64 MiB")
-        assert governor.the_watcher.governor.reserve == 64 << 20
+        assert governor.the_watcher.governor.sight.reserve == 64 << 20
         ebbcache.configure(limit="6 GiB")
-        assert governor.the_watcher.governor.reserve == 64 << 20
+        assert governor.the_watcher.governor.sight.reserve == 64 << 20
         limits = [source.limit for source in ebbcache.status().memory.sources]
         assert 6 << 30 in limits
         with pytest.raises(ValueError, match="reserve"):
@@ -201,7 +201,7 @@ def test_configure_changes_what_it_names_and_nothing_else() -> None:
         assert 6 << 30 in [source.limit for source in ebbcache.status().memory.sources]
     finally:
         ebbcache.configure(limit=None, reserve=None)
-    assert governor.the_watcher.governor.reserve == 0
+    assert governor.the_watcher.governor.sight.reserve == 0
 
 
 @pytest.mark.parametrize(
@@ -354,7 +354,7 @@ cache = ebbcache.LRUCache()
 for number in range(20_000):
     cache[number] = bytes(100)
 governor.the_watcher.governor.look()
-assert len(cache) > 0 or governor.the_watcher.governor.reading is None, ebbcache.status()
+assert len(cache) > 0 or governor.the_watcher.governor.sight.reading is None, ebbcache.status()
 assert ebbcache.reclaim(10_000).freed >= 10_000 or not cache
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

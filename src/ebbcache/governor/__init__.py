@@ -10,7 +10,8 @@ from contextlib import AbstractContextManager
 from types import EllipsisType
 
 from ebbcache import engine, shrinkers
-from ebbcache.governor.deciding import Governor, Neighbourhood
+from ebbcache.governor.deciding import Governor
+from ebbcache.governor.shares import Neighbourhood
 from ebbcache.governor.watcher import Expiring, Watcher, install
 from ebbcache.memory import Memory
 from ebbcache.store import Allowance
@@ -48,7 +49,9 @@ allowance = Allowance()
 the_watcher = Watcher(
     Governor(_memory, allowance=allowance, neighbours=_neighbours(), wake=_memory.wake), _memory
 )
-the_watcher.governor.reserve = parse_bytes(os.environ.get("EBBCACHE_RESERVE") or 0, "EBBCACHE_RESERVE")
+the_watcher.governor.sight.reserve = parse_bytes(
+    os.environ.get("EBBCACHE_RESERVE") or 0, "EBBCACHE_RESERVE"
+)
 install(the_watcher)
 shrinkers.when_registered(the_watcher.ensure_running)
 
@@ -89,7 +92,7 @@ def configure(
     if new_limit is not ...:
         _memory.set_limit(new_limit)
     if new_reserve is not ...:
-        the_watcher.governor.reserve = new_reserve
+        the_watcher.governor.sight.reserve = new_reserve
     allowance.left = 0
     _memory.wake()
 

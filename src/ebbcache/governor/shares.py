@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,30 @@ class Share:
     def free(self) -> int:
         """The bytes that it can give back."""
         return max(0, self.cached - self.shared)
+
+
+class Neighbourhood(Protocol):
+    """What the governor needs of `ebbcache.governor.neighbours.Neighbours`, or of a stand-in for tests."""
+
+    def join(self, ceiling: str | None) -> None:
+        """Be one of those under `ceiling`."""
+        ...
+
+    def publish(self, mine: Share, *, closely: bool = True) -> None:
+        """Tell the others; `closely`: even if there are none, for somebody may come."""
+        ...
+
+    def look(self, *, closely: bool = True) -> list[Share]:
+        """Return what the others say; `closely`: see first whether anybody came or left."""
+        ...
+
+    def leave(self) -> None:
+        """Be counted no longer."""
+        ...
+
+    def after_fork(self) -> None:
+        """Be somebody new."""
+        ...
 
 
 def part_of_shortage(own: int, mates: Sequence[Share]) -> float:

@@ -93,8 +93,8 @@ class Watcher:
         if thread is not None and thread is not threading.current_thread():
             self.memory.wake()
             thread.join(timeout=1.0)
-        if self.governor.neighbours is not None:
-            self.governor.neighbours.leave()
+        if self.governor.sight.neighbours is not None:
+            self.governor.sight.neighbours.leave()
         self.memory.close()
 
     def after_fork(self) -> None:
@@ -111,7 +111,7 @@ class Watcher:
                 governor = self.governor  # read first: whoever plays says so before putting in another
                 if not self.played:
                     governor.look()
-                    governor.meet()
+                    governor.sight.meet()
                 pause = self._sweep(self.governor.interval())
             except BaseException as error:
                 # Nothing may end the thread, not even what ends others (SystemExit, CancelledError) when a
@@ -122,7 +122,7 @@ class Watcher:
                 began = time.monotonic()
                 reason = self.memory.wait(pause)
                 if reason is None:
-                    self.governor.came_late(time.monotonic() - began - pause)
+                    self.governor.sight.came_late(time.monotonic() - began - pause)
                 else:
                     self.woken_by[reason] = self.woken_by.get(reason, 0) + 1
 
@@ -148,5 +148,5 @@ class Watcher:
 def install(watcher: Watcher) -> None:
     """Keep `watcher` right for the rest of the process' life: forks and interpreter exit."""
     in_child(watcher.after_fork)
-    in_parent(lambda: watcher.governor.inheritance.after_fork(child=False))
+    in_parent(lambda: watcher.governor.sight.inheritance.after_fork(child=False))
     atexit.register(watcher.stop)
