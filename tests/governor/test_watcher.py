@@ -360,3 +360,22 @@ assert ebbcache.reclaim(10_000).freed >= 10_000 or not cache
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("played", [True, False])
+def test_how_late_the_thread_comes_counts_only_where_time_is_real(
+    played: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = Memory()
+    watcher = Watcher(Governor(memory), memory)
+    watcher.played = played
+    heard: list[float] = []
+
+    def wait(seconds: float) -> None:
+        watcher._stopping = True  # after one turn
+
+    monkeypatch.setattr(watcher.governor.sight, "came_late", heard.append)
+    monkeypatch.setattr(memory, "wait", wait)
+    watcher._run()
+    memory.close()
+    assert len(heard) == (0 if played else 1)

@@ -121,9 +121,9 @@ class Watcher:
             if not self._stopping:
                 began = time.monotonic()
                 reason = self.memory.wait(pause)
-                if reason is None:
+                if reason is None and not self.played:  # where time is played, this thread's is another
                     self.governor.sight.came_late(time.monotonic() - began - pause)
-                else:
+                elif reason is not None:
                     self.woken_by[reason] = self.woken_by.get(reason, 0) + 1
 
     def _sweep(self, pause: float) -> float:
