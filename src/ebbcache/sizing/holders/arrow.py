@@ -1,35 +1,42 @@
 """Arrow's arrays and tables, as pyarrow shows them: C++ objects around buffers that several may share.
 
 Every array tells its buffers, with their addresses and whole sizes, so a slice is charged what it keeps
-alive. How many hold a buffer is not told: the first value met that reaches it is charged with it as long as
-it lives, others are not. The pool cuts buffers at 64 bytes (arrow/memory_pool.cc). Bound: O(arrays); C++
-objects have a typical size.
+alive. How many arrays hold a buffer is read from its shared pointer (libstdc++'s shared_ptr_base.h), if
+a trial finds it where it should be. Several tables may hold one array, which shows nowhere: the first value
+met that reaches it is charged with it as long as it lives, others are not. The pool cuts buffers at 64
+bytes (arrow/memory_pool.cc). Bound: O(arrays); C++ objects have a typical size.
 """
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import gc
+import sys
 import weakref
 from collections.abc import Callable, Iterable
+from itertools import repeat
 from typing import Any, Final
 
 from ebbcache.sizing.chunks import malloc_chunk
 from ebbcache.sizing.holders import Rule
-from ebbcache.sizing.layout import Expand, Expanded, Part, class_of, fixed
+from ebbcache.sizing.layout import Expand, Expanded, Part, basicsize, class_of, fixed
 
 _ARRAY: Final = 248  # ArrayData, Array, the vectors in them, and their control blocks
 _BUFFER: Final = 168
 _CHILD: Final = 310  # a field and a type for each child of a nested array
 _CHUNKED: Final = 176
 _CHUNK: Final = 16
-_TABLE: Final = 318
-_COLUMN: Final = 420
+_TABLE: Final = 99
+_COLUMN: Final = 192
 _BATCH: Final = 160
 _FIELD: Final = 228
 _SCHEMA: Final = 219
 _SCALAR: Final = 72
 _INLINE: Final = 15  # what a std::string holds in itself
 _REMEMBERED: Final = 4096
+_POINTER: Final = object.__basicsize__ + 2 * ctypes.sizeof(ctypes.c_void_p)  # behind weakrefs and methods
+_count: Final = ctypes.c_int32  # libstdc++'s bits/shared_ptr_base.h: behind the table of methods
 
 _first: dict[int, weakref.ref[Any]] = {}
 """Who was met first with a buffer, by its address: it may be gone, and the address be another's."""
@@ -47,6 +54,52 @@ def _owners(obj: Any, address: int) -> int:
     return 0 if holder is obj else 2
 
 
+def _words(obj: Any, count: int) -> tuple[int, ...]:
+    """Return what a wrapper of pyarrow's holds, from the shared pointer on."""
+    return (*(ctypes.c_size_t * count).from_address(id(obj) + _POINTER),)
+
+
+def _pointer(obj: Any) -> tuple[int, int]:
+    """Return the address that the shared pointer in `obj` holds, and how many hold it so."""
+    address, block = _words(obj, 2)
+    return address, _count.from_address(block + ctypes.sizeof(ctypes.c_void_p)).value if block else 0
+
+
+@functools.cache
+def _counted() -> bool:
+    """Return whether counts are found where `_pointer` looks: tried with a buffer and a schema."""
+    lib: Any = sys.modules["pyarrow.lib"]
+    sizes = basicsize(lib.Buffer) - _POINTER, basicsize(lib.Schema) - _POINTER
+    if sys.platform != "linux" or sizes[0] < 32 or sizes[1] < 24:
+        return False
+    array = lib.array([1, 2, 3])
+    buffer, schema = array.buffers()[1], lib.schema([("a", array.type)])
+    # Behind a buffer's pointer are its size and 1, behind a schema's is the same without its count.
+    address, _, again = _words(schema, 3)
+    if _words(buffer, 4)[2:] != (buffer.size, 1) or address != again:
+        return False
+    before = _pointer(buffer)[1], _pointer(schema)[1]
+    others = array.slice(1), lib.Table.from_arrays([array], schema=schema)
+    return (*before, _pointer(buffer)[1], _pointer(schema)[1], len(others)) == (2, 1, 3, 2, 2)
+
+
+def _others(buffers: list[Any]) -> list[int]:
+    """Return how many besides `buffers` hold each buffer of an array, 0 where that is not told."""
+    return [_pointer(part)[1] - 1 if _counted() else 0 for part in buffers]
+
+
+def _schema(schema: Any) -> Part:
+    """Return the schema of a table, of which this is a wrapper made for us."""
+    address, holders = _pointer(schema) if _counted() else (id(schema), 2)
+    return Part(address, _SCHEMA + _FIELD * len(schema), max(1, holders - 1))
+
+
+def _part(obj: Any, buffer: Any, holders: int = 0) -> Part:
+    address = buffer.address
+    nbytes = _BUFFER + malloc_chunk(buffer.size + 63 & -64)
+    return Part(address, nbytes, holders if holders > 1 else _owners(obj, address))
+
+
 def _nodes(kind: Any) -> int:
     """Return how many arrays there are in one of that type, its children among them."""
     return 1 + sum(_nodes(kind.field(n).type) for n in range(kind.num_fields))
@@ -54,21 +107,20 @@ def _nodes(kind: Any) -> int:
 
 def _expanded(obj: Any, own: int, arrays: Iterable[Any] = (), buffers: Iterable[Any] = ()) -> Expanded:
     """Return `obj` as read: `own` bytes in C++, and what `arrays` and `buffers` come to."""
-    found = [*buffers]
+    kids = [_part(obj, buffer) for buffer in buffers if buffer.size]
     for array in arrays:
         kind = array.type
         nodes = _nodes(kind) if kind.num_fields else 1
-        found += array.buffers()
+        own += nodes * _ARRAY + (nodes - 1) * _CHILD
+        found = [buffer for buffer in array.buffers() if buffer is not None and buffer.size]
         dictionary = getattr(array, "dictionary", None)
         if dictionary is not None:
             own += _ARRAY
-            found += dictionary.buffers()
-        own += nodes * _ARRAY + (nodes - 1) * _CHILD
-    kids: list[Any] = [
-        Part(part.address, _BUFFER + malloc_chunk(part.size + 63 & -64), _owners(obj, part.address))
-        for part in found
-        if part is not None and part.size
-    ]
+            found += [buffer for buffer in dictionary.buffers() if buffer is not None and buffer.size]
+        if nodes == 1 and dictionary is None and not hasattr(array, "storage"):
+            kids += map(_part, repeat(obj), found, _others(found))
+        else:  # in C++ these hold arrays besides
+            kids += map(_part, repeat(obj), found)
     return fixed(class_of(obj)) + own, kids + gc.get_referents(obj), 1
 
 
@@ -90,7 +142,9 @@ def _chunks(column: Any) -> Expanded:
 def _columns(table: Any) -> Expanded:
     columns = table.columns
     chunks = [chunk for column in columns for chunk in column.chunks]
-    return _expanded(table, _TABLE + _COLUMN * len(columns) + _CHUNK * len(chunks), chunks)
+    size, kids, times = _expanded(table, _TABLE + _COLUMN * len(columns) + _CHUNK * len(chunks), chunks)
+    kids.append(_schema(table.schema))
+    return size, kids, times
 
 
 def _scalars(scalar: Any) -> Expanded:
