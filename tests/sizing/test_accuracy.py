@@ -35,11 +35,7 @@ FAMILIES = {
 """Families of kinds from third-party packages, and the package that each needs."""
 
 HIDDEN = {
-    "email with attachment": "each header has a class of its own, and classes never count",
-    "class of its own": "classes never count",
     "StringIO": "how large the pieces were that it was written in shows nowhere",
-    "arrow Table slice of shared": "no buffer tells how many hold it: the first slice pays for all",
-    "tensor graph": "what autograd saved shows nowhere",
     "polars slice keeping its parent": "the parent is not told",
 }
 """Kinds that may be off by more than 25 %, and why."""

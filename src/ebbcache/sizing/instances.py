@@ -42,7 +42,7 @@ _TABLE: Final = {"": None}.__sizeof__() - _DICT
 _LAYOUTS: Final = {(3, 11): (904, 872), (3, 12): (920, 880), (3, 13): (928, 880)}
 
 
-_KNOWN: Final = (
+KNOWN: Final = (
     sys.implementation.name == "cpython"
     and basicsize(type) == _LAYOUTS.get(_VERSION, (0, 0))[0]
     and not sysconfig.get_config_var("Py_GIL_DISABLED")
@@ -134,7 +134,7 @@ def reader_of_instances(cls: type, several: bool = False) -> Expand | None:
     elif not flags(cls) & MANAGED_DICT or basicsize(cls) - 8 * slots > _EMPTY:
         return None
     bare = basicsize(cls) + header(cls)
-    attributes = _reader_of_memory(cls, several) if _KNOWN else _guess(slots)
+    attributes = _reader_of_memory(cls, several) if KNOWN else _guess(slots)
 
     def read(obj: Any, cap: float) -> Expanded:
         beside, inside = attributes(obj)
@@ -145,7 +145,7 @@ def reader_of_instances(cls: type, several: bool = False) -> Expand | None:
 
 def with_attributes(cls: type, read: Expand, several: bool = False) -> Expand:
     """Return `read`, which reads what a base in C has, with the attributes of instances of `cls`."""
-    if not (_KNOWN and flags(cls) & _VALUES and flags(cls) & HEAP_TYPE):
+    if not (KNOWN and flags(cls) & _VALUES and flags(cls) & HEAP_TYPE):
         return read
     bare = basicsize(cls) + header(cls)
     attributes = _reader_of_memory(cls, several)

@@ -18,8 +18,9 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final, cast
 
+from .classes import bytes_of_class, with_class
 from .holders import rule_for
-from .instances import reader_of_instances, with_attributes
+from .instances import KNOWN, reader_of_instances, with_attributes
 from .layout import (
     HAVE_GC,
     HEAP_TYPE,
@@ -117,7 +118,19 @@ def describe(cls: type) -> str:
 class Kind:
     """What is known of one type."""
 
-    __slots__ = ("alone", "claim", "name", "native", "read", "several", "special", "told", "view")
+    __slots__ = (
+        "alone",
+        "claim",
+        "class_bytes",
+        "inner",
+        "name",
+        "native",
+        "read",
+        "several",
+        "special",
+        "told",
+        "view",
+    )
 
     def __init__(
         self,
@@ -144,6 +157,10 @@ class Kind:
         self.special = view or claim is not None
         """It takes more than reading to measure it."""
         self.told = False
+        self.class_bytes = 0
+        """What the class takes, if it may be one that was made for a value, and is charged to it; or 0."""
+        self.inner = 0
+        """How many references to such a class are its own."""
 
     def complain(self, what: str, error: BaseException) -> None:
         """Log what is wrong with this type, the first time."""
@@ -258,7 +275,7 @@ class Table:
         key = id(cls)
         kind = self.kinds.get(key)
         if kind is None:
-            kind = self._of_shape(cls) or self._classify(cls)
+            kind = self._of_shape(cls) or self._classify(cls, may_be_owned=_adds_nothing(cls))
             if kind.several:
                 return kind
             # Two threads may both do this; the later kind wins, and both are right.
@@ -272,7 +289,7 @@ class Table:
         Some programs make a class for each value (`email` does for a header), and to remember all of these
         would take more than the values do.
         """
-        if not (flags(cls) & HEAP_TYPE and members(cls).keys() <= _ADDS_NOTHING) or id(cls) in self._sizers:
+        if not _adds_nothing(cls) or id(cls) in self._sizers:
             return None
         if len(self._met) >= _REMEMBERED:
             self._met.clear()
@@ -285,7 +302,7 @@ class Table:
         if kind is None or any(ref() is not base for ref, base in zip(references, bases, strict=True)):
             if len(self._shapes) >= _SHAPES:
                 return None
-            kind = self._classify(cls, several=True)
+            kind = self._classify(cls, several=True, may_be_owned=True)
             if kind.read is _nothing or kind.read is read_leaf:
                 return None
             kind.several = True
@@ -295,6 +312,7 @@ class Table:
     def _forget(self, key: int) -> None:
         self.kinds.pop(key, None)
         self._watches.pop(key, None)
+        self._met.pop(key, None)
         self.free.discard(key)
         if self.rules is not None:
             self.rules.forget(key)
@@ -308,7 +326,7 @@ class Table:
                     return found[1]
         return None
 
-    def _classify(self, cls: type, several: bool = False) -> Kind:
+    def _classify(self, cls: type, *, several: bool = False, may_be_owned: bool = False) -> Kind:
         kind = _measured(cls, several)
         sizer = self._sizer(cls)
         if sizer is not None:
@@ -320,7 +338,14 @@ class Table:
             self.free.add(id(cls))
         elif kind.read is read_leaf:
             self.leaves.add(id(cls))
+        elif may_be_owned and KNOWN:
+            kind.class_bytes, kind.inner = bytes_of_class(cls)
+            kind.read = with_class(kind.read, kind.class_bytes, kind.inner)
         return kind
+
+
+def _adds_nothing(cls: type) -> bool:
+    return bool(flags(cls) & HEAP_TYPE) and members(cls).keys() <= _ADDS_NOTHING
 
 
 def _measured(cls: type, several: bool = False) -> Kind:

@@ -87,6 +87,17 @@ get(PyObject *obj, PyObject *name, PyObject **value)
     return 0;
 }
 
+static Py_ssize_t
+get_number(PyObject *obj, PyObject *name)
+{
+    PyObject *value = PyObject_GetAttr(obj, name);
+    if (value == NULL)
+        return -1;
+    Py_ssize_t number = PyLong_AsSsize_t(value);
+    Py_DECREF(value);
+    return number;
+}
+
 static const struct {
     const char *name;
     Code code;
@@ -159,6 +170,12 @@ rule_fill(State *st, Rule *rule, PyTypeObject *type)
     Py_XDECREF(native);
     if (rule->code == ARRAY && !arrays_check(type))
         rule->code = PYTHON;
+    if (rule->code != PYTHON) { /* else kind.read sees to it */
+        rule->class_bytes = (double)get_number(rule->kind, st->str_class_bytes);
+        rule->inner = get_number(rule->kind, st->str_inner);
+        if (PyErr_Occurred())
+            return -1;
+    }
     if (rule->code == BLOCK) {
         if (type == &PyUnicode_Type)
             rule->code = STR;

@@ -1,7 +1,8 @@
 /* What a value weighs, in C: the walk of sizing/walk.py, with the same answers.
  *
  * rules.c    which reader serves which type, learnt from kinds.py type by type
- * layout.c   how objects lie in memory: the readers of layout.py, and what only C can see
+ * layout.c   how objects lie in memory: blocks, and what only C can see
+ * read.c     the readers of layout.py: what an object refers to
  * tree.c     one tree of objects with one reference each, and what it shares
  * walk.c     what is shared with whom, and the sum
  * module.c   the functions, and what they need to know
@@ -68,6 +69,8 @@ typedef struct {
     Py_ssize_t front;   /* bytes in front of the object */
     Py_ssize_t item;
     double block;       /* of an object without items */
+    double class_bytes; /* of a class that may have been made for a value, and goes with it; else 0 */
+    Py_ssize_t inner;   /* references to such a class that are its own */
     unsigned char code, view, alone, values, sentinel;
 } Rule;
 
@@ -88,7 +91,7 @@ typedef struct {
     PyObject *part_type;
     PyObject *str_sizeof, *int_sizeof, *dict_sizeof, *ordered_dict_sizeof, *deque_sizeof; /* methods in C */
     PyObject *str_kind, *str_native, *str_read, *str_claim, *str_view, *str_alone, *str_rules,
-        *str_note, *str_shared_before, *str_charged, *str_key, *str_several, *str_nbytes, *str_references, *str_shared;
+        *str_note, *str_shared_before, *str_charged, *str_key, *str_several, *str_nbytes, *str_references, *str_shared, *str_class_bytes, *str_inner;
     PyObject *yardstick, *failed; /* callables, or NULL */
     Rules *rules;
     Py_ssize_t budget;
@@ -149,6 +152,7 @@ typedef struct {
 #define SLACK 2
 #define LEAF_SLACK 3
 #define CROWD 4096
+#define CLASS_MANY 64 /* classes._MANY */
 #define LARGE 1048576.0
 #define PART_FOR_ONE 0.35 /* level or round, of the looks that are left */
 
@@ -188,12 +192,21 @@ int layout_check(State *);
 double leaf_bytes(const Rule *, PyObject *);
 int number_of_bytes(PyObject *answer, double *bytes);
 int call_for_bytes(PyObject *function, PyObject *obj, double *bytes);
+Py_ssize_t int_bytes(PyObject *obj);
+int dict_tables(Walk *, PyObject *dict, double *bytes);
+Py_ssize_t dict_entries(PyObject *dict);
+double attributes(PyObject *obj, Py_ssize_t *inside);
+#if PY_VERSION_HEX >= 0x030D0000
+double asked_for(PyObject *obj);
+#endif
+double beside(const Rule *, PyObject *obj);
+
+/* read.c */
 #define FATAL (-1)
 #define FAILED (-2)
 int read_object(Walk *, const Rule *, PyObject *obj, double cap, double *own);
 int read_broken(Walk *, PyObject *obj, double cap, double *own);
 Py_ssize_t count_kids(Walk *, const Rule *, PyObject *obj, double cap);
-Py_ssize_t dict_entries(PyObject *dict);
 
 /* arrays.c */
 int arrays_check(PyTypeObject *);

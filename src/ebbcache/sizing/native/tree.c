@@ -87,21 +87,11 @@ grow(void **array, Py_ssize_t *room, size_t each)
     return 0;
 }
 
-/* The number of the top for `obj`, made if it is not there; -1 with an exception. */
-Py_ssize_t
-walk_top(Walk *w, PyObject *obj, int slack)
+/* The number of the top that `key` tells, made for `obj` if it is not there; -1 with an exception. */
+static Py_ssize_t
+find_top(Walk *w, PyObject *obj, uintptr_t key, int *made)
 {
-    uintptr_t key = (uintptr_t)obj;
-    int part = (PyObject *)Py_TYPE(obj) == w->st->part_type;
-    if (UNLIKELY(part)) {
-        PyObject *number = PyObject_GetAttr(obj, w->st->str_key);
-        if (number == NULL)
-            return -1;
-        key = ~(uintptr_t)PyLong_AsUnsignedLongLongMask(number);
-        Py_DECREF(number);
-        if (PyErr_Occurred())
-            return -1;
-    }
+    *made = 0;
     if (UNLIKELY(w->index == NULL || 2 * (size_t)w->ntops >= w->index_mask) && index_grow(w) < 0)
         return -1;
     size_t at = (key >> 4) & w->index_mask;
@@ -119,45 +109,71 @@ walk_top(Walk *w, PyObject *obj, int slack)
     Top *top = &w->tops[w->ntops];
     memset(top, 0, sizeof *top);
     top->key = key;
-    top->slack = slack;
     top->nbytes = -1;
     top->owners = -1;
-    if (part) {
-        PyObject *nbytes = PyObject_GetAttr(obj, w->st->str_nbytes);
-        PyObject *owners = PyObject_GetAttr(obj, w->st->str_references);
-        if (nbytes != NULL && PyCallable_Check(nbytes)) {
-            PyObject *none = PyLong_FromLong(0); /* the function would hold what it tells of */
-            int put = none == NULL ? -1 : PyObject_SetAttr(obj, w->st->str_nbytes, none);
-            Py_XDECREF(none);
-            PyObject *told = put < 0 ? NULL : PyObject_CallNoArgs(nbytes);
-            Py_SETREF(nbytes, told);
-        }
-        if (nbytes != NULL && owners != NULL) {
-            top->nbytes = PyFloat_AsDouble(nbytes);
-            top->owners = PyLong_AsSsize_t(owners);
-        }
-        Py_XDECREF(nbytes);
-        Py_XDECREF(owners);
-        if (PyErr_Occurred())
-            return -1;
-        top->slack = 0;
-        if (top->nbytes < 0)
-            top->nbytes = 0;
-        if (top->owners < 0)
-            top->owners = 0;
-    }
-    else
-        w->queue[w->nqueue++] = w->ntops;
     top->obj = Py_NewRef(obj);
     w->index[at] = (uint32_t)w->ntops + 1;
+    *made = 1;
     return w->ntops++;
 }
 
-/* Note a reference from the tree that is being walked. */
-int
-walk_refer(Walk *w, PyObject *obj, double weight, int slack)
+/* Ask a layout.Part how large it is, and how many hold it. */
+static int
+ask_part(Walk *w, PyObject *part, Top *top)
 {
-    Py_ssize_t number = walk_top(w, obj, slack);
+    PyObject *nbytes = PyObject_GetAttr(part, w->st->str_nbytes);
+    PyObject *owners = PyObject_GetAttr(part, w->st->str_references);
+    if (nbytes != NULL && PyCallable_Check(nbytes)) {
+        PyObject *none = PyLong_FromLong(0); /* the function would hold what it tells of */
+        int put = none == NULL ? -1 : PyObject_SetAttr(part, w->st->str_nbytes, none);
+        Py_XDECREF(none);
+        PyObject *told = put < 0 ? NULL : PyObject_CallNoArgs(nbytes);
+        Py_SETREF(nbytes, told);
+    }
+    if (nbytes != NULL && owners != NULL) {
+        top->nbytes = PyFloat_AsDouble(nbytes);
+        top->owners = PyLong_AsSsize_t(owners);
+    }
+    Py_XDECREF(nbytes);
+    Py_XDECREF(owners);
+    if (PyErr_Occurred())
+        return -1;
+    if (top->nbytes < 0)
+        top->nbytes = 0;
+    if (top->owners < 0)
+        top->owners = 0;
+    return 0;
+}
+
+/* The number of the top for `obj`, made if it is not there; -1 with an exception. */
+Py_ssize_t
+walk_top(Walk *w, PyObject *obj, int slack)
+{
+    uintptr_t key = (uintptr_t)obj;
+    int made, part = (PyObject *)Py_TYPE(obj) == w->st->part_type;
+    if (UNLIKELY(part)) {
+        PyObject *number = PyObject_GetAttr(obj, w->st->str_key);
+        if (number == NULL)
+            return -1;
+        key = ~(uintptr_t)PyLong_AsUnsignedLongLongMask(number);
+        Py_DECREF(number);
+        if (PyErr_Occurred())
+            return -1;
+    }
+    Py_ssize_t number = find_top(w, obj, key, &made);
+    if (number < 0 || !made)
+        return number;
+    if (part)
+        return ask_part(w, obj, &w->tops[number]) < 0 ? -1 : number;
+    w->tops[number].slack = slack;
+    w->queue[w->nqueue++] = number;
+    return number;
+}
+
+/* Note a reference from the tree that is being walked to the top of that number. */
+static int
+refer_to(Walk *w, Py_ssize_t number, double weight)
+{
     if (number < 0)
         return -1;
     Top *top = &w->tops[number], *user = &w->tops[w->user];
@@ -169,6 +185,29 @@ walk_refer(Walk *w, PyObject *obj, double weight, int slack)
         return -1;
     w->uses[w->nuses++] = (uint32_t)number;
     return 0;
+}
+
+int
+walk_refer(Walk *w, PyObject *obj, double weight, int slack)
+{
+    return refer_to(w, walk_top(w, obj, slack), weight);
+}
+
+/* Note the class of an instance, of `bytes`, to which `inner` references are its own: as with_class in classes.py. */
+static int
+refer_to_class(Walk *w, PyTypeObject *type, Py_ssize_t inner, double bytes)
+{
+    Py_ssize_t owners = Py_REFCNT(type) - inner;
+    int made;
+    if (owners > CLASS_MANY)
+        return 0;
+    Py_ssize_t number = find_top(w, (PyObject *)type, ~(uintptr_t)type, &made);
+    if (number >= 0 && made) {
+        w->tops[number].nbytes = bytes;
+        w->tops[number].owners = owners > 1 ? owners : 1;
+    }
+    w->looks += 1;
+    return refer_to(w, number, w->heavy * w->scale);
 }
 
 static inline int
@@ -234,9 +273,13 @@ read_one(Walk *w, PyObject *obj, double weight)
     double left = w->left, own = 0, cap = left > w->quota ? left : w->quota;
     int python = rule->measure != NULL || rule->code > TUPLE; /* those that may call out */
     PyObject *kind = python ? Py_NewRef(rule->kind) : NULL;
+    double class_bytes = rule->class_bytes;
+    Py_ssize_t inner = rule->inner;
     w->heavy = weight;
     w->looks = 0;
     int done = read_object(w, rule, obj, cap, &own);
+    if (UNLIKELY(class_bytes > 0) && done >= 0 && w->heavy == weight)
+        done = refer_to_class(w, Py_TYPE(obj), inner, class_bytes);
     if (UNLIKELY(done == FAILED)) {
         done = -1;
         if (PyErr_ExceptionMatches(PyExc_RuntimeError)) { /* a container that changed meanwhile */
