@@ -11,7 +11,7 @@ from __future__ import annotations
 import types
 import weakref
 from sys import getrefcount, getsizeof
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from .chunks import chunk
 from .layout import Expand, Expanded, Part, basicsize, class_of, fixed, header, itemsize, members, mro
@@ -37,7 +37,9 @@ def bytes_of_class(cls: type) -> tuple[int, int]:
     own = chunk(basicsize(type) + header(type)) + chunk(_sizeof(cls) - basicsize(type))
     own += fixed(dict) + chunk({**names}.__sizeof__() - basicsize(dict))
     own += _tuple(len(mro(cls))) + _tuple(1)
-    own += fixed(weakref.ref) + chunk(basicsize(int) + itemsize(int)) + _ENTRY  # its base's reference to it
+    own += (
+        fixed(cast(type, weakref.ref)) + chunk(basicsize(int) + itemsize(int)) + _ENTRY
+    )  # its base's reference to it
     name = _name(cls)
     if getrefcount(name) <= _OWN_NAME:
         own += chunk(getsizeof(name))

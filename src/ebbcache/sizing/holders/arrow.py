@@ -15,7 +15,6 @@ import gc
 import sys
 import weakref
 from collections.abc import Callable, Iterable
-from itertools import repeat
 from typing import Any, Final
 
 from ebbcache.sizing.chunks import malloc_chunk
@@ -35,8 +34,10 @@ _SCHEMA: Final = 219
 _SCALAR: Final = 72
 _INLINE: Final = 15  # what a std::string holds in itself
 _REMEMBERED: Final = 4096
-_POINTER: Final = object.__basicsize__ + 2 * ctypes.sizeof(ctypes.c_void_p)  # behind weakrefs and methods
-_count: Final = ctypes.c_int32  # libstdc++'s bits/shared_ptr_base.h: behind the table of methods
+_BLOCK: Final = object.__basicsize__ + 3 * ctypes.sizeof(ctypes.c_void_p)
+"""Where in a wrapper the pointer to the count is: behind methods, weakrefs, and the pointer to the rest."""
+_word: Final = ctypes.c_size_t.from_address
+_count: Final = ctypes.c_int32.from_address
 
 _first: dict[int, weakref.ref[Any]] = {}
 """Who was met first with a buffer, by its address: it may be gone, and the address be another's."""
@@ -54,47 +55,47 @@ def _owners(obj: Any, address: int) -> int:
     return 0 if holder is obj else 2
 
 
-def _words(obj: Any, count: int) -> tuple[int, ...]:
-    """Return what a wrapper of pyarrow's holds, from the shared pointer on."""
-    return (*(ctypes.c_size_t * count).from_address(id(obj) + _POINTER),)
-
-
-def _pointer(obj: Any) -> tuple[int, int]:
-    """Return the address that the shared pointer in `obj` holds, and how many hold it so."""
-    address, block = _words(obj, 2)
-    return address, _count.from_address(block + ctypes.sizeof(ctypes.c_void_p)).value if block else 0
+def _holders(obj: Any) -> int:
+    """Return how many shared pointers there are like the one in `obj`, a wrapper of pyarrow's."""
+    block = _word(id(obj) + _BLOCK).value
+    return _count(block + ctypes.sizeof(ctypes.c_void_p)).value if block else 0
 
 
 @functools.cache
 def _counted() -> bool:
-    """Return whether counts are found where `_pointer` looks: tried with a buffer and a schema."""
+    """Return whether counts are found where `_holders` looks: tried with a buffer and a schema."""
     lib: Any = sys.modules["pyarrow.lib"]
-    sizes = basicsize(lib.Buffer) - _POINTER, basicsize(lib.Schema) - _POINTER
-    if sys.platform != "linux" or sizes[0] < 32 or sizes[1] < 24:
+    behind = basicsize(lib.Buffer) - _BLOCK, basicsize(lib.Schema) - _BLOCK
+    if sys.platform != "linux" or behind[0] < 24 or behind[1] < 16:
         return False
     array = lib.array([1, 2, 3])
     buffer, schema = array.buffers()[1], lib.schema([("a", array.type)])
+    at = id(buffer) + _BLOCK, id(schema) + _BLOCK
     # Behind a buffer's pointer are its size and 1, behind a schema's is the same without its count.
-    address, _, again = _words(schema, 3)
-    if _words(buffer, 4)[2:] != (buffer.size, 1) or address != again:
+    if (_word(at[0] + 8).value, _word(at[0] + 16).value) != (buffer.size, 1):
         return False
-    before = _pointer(buffer)[1], _pointer(schema)[1]
+    if _word(at[1] + 8).value != _word(at[1] - 8).value:
+        return False
+    before = _holders(buffer), _holders(schema)
     others = array.slice(1), lib.Table.from_arrays([array], schema=schema)
-    return (*before, _pointer(buffer)[1], _pointer(schema)[1], len(others)) == (2, 1, 3, 2, 2)
+    return (*before, _holders(buffer), _holders(schema), len(others)) == (2, 1, 3, 2, 2)
 
 
-def _others(buffers: list[Any]) -> list[int]:
-    """Return how many besides `buffers` hold each buffer of an array, 0 where that is not told."""
-    return [_pointer(part)[1] - 1 if _counted() else 0 for part in buffers]
+@functools.cache
+def _kinds() -> tuple[type, type]:
+    lib: Any = sys.modules["pyarrow.lib"]
+    return lib.DictionaryType, lib.BaseExtensionType
 
 
 def _schema(schema: Any) -> Part:
     """Return the schema of a table, of which this is a wrapper made for us."""
-    address, holders = _pointer(schema) if _counted() else (id(schema), 2)
-    return Part(address, _SCHEMA + _FIELD * len(schema), max(1, holders - 1))
+    nbytes = _SCHEMA + _FIELD * len(schema)
+    if not _counted():
+        return Part(id(schema), nbytes, 1)
+    return Part(_word(id(schema) + _BLOCK - 8).value, nbytes, max(1, _holders(schema) - 1))
 
 
-def _part(obj: Any, buffer: Any, holders: int = 0) -> Part:
+def _part(obj: Any, buffer: Any, holders: int) -> Part:
     address = buffer.address
     nbytes = _BUFFER + malloc_chunk(buffer.size + 63 & -64)
     return Part(address, nbytes, holders if holders > 1 else _owners(obj, address))
@@ -107,20 +108,25 @@ def _nodes(kind: Any) -> int:
 
 def _expanded(obj: Any, own: int, arrays: Iterable[Any] = (), buffers: Iterable[Any] = ()) -> Expanded:
     """Return `obj` as read: `own` bytes in C++, and what `arrays` and `buffers` come to."""
-    kids = [_part(obj, buffer) for buffer in buffers if buffer.size]
+    kids = [_part(obj, buffer, 0) for buffer in buffers if buffer.size]
+    counted, (dictionaries, extensions) = _counted(), _kinds()
     for array in arrays:
         kind = array.type
         nodes = _nodes(kind) if kind.num_fields else 1
         own += nodes * _ARRAY + (nodes - 1) * _CHILD
-        found = [buffer for buffer in array.buffers() if buffer is not None and buffer.size]
-        dictionary = getattr(array, "dictionary", None)
-        if dictionary is not None:
+        found = array.buffers()
+        told = counted and nodes == 1
+        if isinstance(kind, dictionaries):
             own += _ARRAY
-            found += [buffer for buffer in dictionary.buffers() if buffer is not None and buffer.size]
-        if nodes == 1 and dictionary is None and not hasattr(array, "storage"):
-            kids += map(_part, repeat(obj), found, _others(found))
-        else:  # in C++ these hold arrays besides
-            kids += map(_part, repeat(obj), found)
+            found += array.dictionary.buffers()
+            told = False  # in C++ such arrays hold more arrays
+        elif isinstance(kind, extensions):
+            told = False
+        kids += [  # one of the holders is the wrapper that was made for us
+            _part(obj, buffer, _holders(buffer) - 1 if told else 0)
+            for buffer in found
+            if buffer is not None and buffer.size
+        ]
     return fixed(class_of(obj)) + own, kids + gc.get_referents(obj), 1
 
 

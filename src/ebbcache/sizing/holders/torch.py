@@ -52,7 +52,8 @@ def _tensors(cls: type) -> Expand:
         """Return the bytes of the steps from `step` on, and what they keep alive."""
         own = _AUTOGRAD
         kids: list[Any] = []
-        steps, met = [step], {id(step): step}
+        steps: list[Any] = [step]
+        met: dict[int, Any] = {id(step): step}
         while steps and len(met) <= cap:
             step = steps.pop()
             written = python_step in mro(class_of(step))  # in Python, and so may be its attributes
@@ -75,7 +76,8 @@ def _tensors(cls: type) -> Expand:
                 if cls in mro(class_of(saved)) and core._has_storage(saved):
                     own += _TENSOR
                     kids.append(stored(saved, 1))
-            above = (python_step if written else class_of(step)).next_functions.__get__(step)
+            owner: Any = python_step if written else class_of(step)
+            above = owner.next_functions.__get__(step)
             for node, _ in above:
                 if node is not None and id(node) not in met:
                     met[id(node)] = node
