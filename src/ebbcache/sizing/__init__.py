@@ -73,7 +73,8 @@ def sizeof(obj: object, *, exact: bool = False, budget: int = _IN_PYTHON) -> int
     (so many may be variables and arguments that are gone soon), with all it reaches; the base of a view if
     anybody else holds it. A str, bytes or number that has more than three references from outside is
     charged by its share. `obj` itself always counts. Where a part of a megabyte or more is referred to
-    once or twice from outside, only the first value sized with it is charged.
+    once or twice from outside, only the first value sized with it is charged. A class that adds nothing to
+    its bases counts if `obj` holds all of its instances and nobody else holds it.
 
     How a type is measured is decided by the first of these that fits:
 

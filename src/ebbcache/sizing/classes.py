@@ -33,7 +33,7 @@ def _tuple(length: int) -> int:
 def bytes_of_class(cls: type) -> tuple[int, int]:
     """Return the bytes that `cls` takes, and how many references to it are its own."""
     names = members(cls)
-    fields = [value for value in names.values() if type(value) in _FIELDS]
+    fields: list[Any] = [value for value in names.values() if class_of(value) in _FIELDS]
     own = chunk(basicsize(type) + header(type)) + chunk(_sizeof(cls) - basicsize(type))
     own += fixed(dict) + chunk({**names}.__sizeof__() - basicsize(dict))
     own += _tuple(len(mro(cls))) + _tuple(1)
@@ -43,7 +43,7 @@ def bytes_of_class(cls: type) -> tuple[int, int]:
     name = _name(cls)
     if getrefcount(name) <= _OWN_NAME:
         own += chunk(getsizeof(name))
-    return own + sum(fixed(type(field)) for field in fields), 1 + len(fields)
+    return own + sum(fixed(class_of(field)) for field in fields), 1 + len(fields)
 
 
 def with_class(read: Expand, nbytes: int, inner: int) -> Expand:
