@@ -124,7 +124,8 @@ def by_engine(count: int, *, tallied: bool) -> Division:
         nonlocal total
         total = sum([cache.nbytes for cache in caches])
         while total > budget:
-            if not engine.reclaim(max(total - budget, budget // GRAIN)).freed:
+            # Hard: in soft passes whoever was slow rests, and a busy machine would change what is decided.
+            if not engine.reclaim(max(total - budget, budget // GRAIN), hard=True).freed:
                 break
             total = sum([cache.nbytes for cache in caches])
 
