@@ -90,6 +90,7 @@ def cached(
     - ``key``: called with the call's arguments as they are written, answers its key. Without it, calls that
       mean the same share an entry, be arguments given by position, by keyword or by default; of what is no
       function written in Python (a built-in, a class, a partial, a bound method) calls as they are written.
+      Defaults are those that the function has when it is decorated.
     - ``typed``: tell arguments apart that are equal but of different types (3 and 3.0).
     - ``name``: what the cache is called in `ebbcache.status`; by default ``module.qualname`` of the
       function.

@@ -2,13 +2,14 @@
 
 The key and the value are fixed once an entry is linked: a new value for a key is a new entry, so whoever
 found an entry can return its value no matter what happens to the store meanwhile. The other fields are
-numbers; a store changes each with a single store instruction. Bound: 112 bytes an entry beside the numbers
-it holds.
+numbers; a store changes each with a single store instruction. Entries whose keys have the same hash share a
+*bucket*: the entry itself where it is alone, else a tuple of them. Bound: 112 bytes an entry beside the
+numbers it holds.
 """
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -40,3 +41,19 @@ class Entry(Generic[K, V]):
 
     def __repr__(self) -> str:
         return f"<Entry {self.serial}: {self.key!r}, {self.size} bytes>"
+
+
+def chain_of(bucket: Any) -> tuple[Entry[Any, Any], ...]:
+    """Return a bucket's entries as a tuple."""
+    if isinstance(bucket, Entry):
+        return (cast("Any", bucket),)
+    chain: tuple[Entry[Any, Any], ...] = bucket
+    return chain
+
+
+def match(bucket: Any, key: object) -> Entry[Any, Any] | None:
+    """Return the entry of `key` in a bucket. Runs the keys' ``==``, as a dict would: stored key first."""
+    for entry in chain_of(bucket):
+        if entry.key is key or entry.key == key:
+            return entry
+    return None

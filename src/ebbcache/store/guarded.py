@@ -9,15 +9,13 @@ Bound: an operation takes a lock once more for each of these things that it touc
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import OrderedDict
 from itertools import islice
 from typing import Any, TypeVar, cast, overload
 
 from ebbcache.clock import clock
-from ebbcache.gil import is_free_threaded
-from ebbcache.store import policies, table
+from ebbcache.store import policies
 from ebbcache.store.entry import Entry, K, V
 from ebbcache.store.heap import Item, LazyHeap
 from ebbcache.store.reference import Store
@@ -102,8 +100,11 @@ class GuardedStore(Store[K, V]):
         with self._lock:
             return list(self._entries.values())
 
-    def _renew_lock(self) -> None:
-        super()._renew_lock()
+    def _locks(self) -> list[Any]:
+        return [*super()._locks(), *[heap.lock for heap in self._heaps()]]
+
+    def _renew_locks(self) -> None:
+        super()._renew_locks()
         for heap in self._heaps():
             heap.lock = threading.RLock()
 
@@ -163,29 +164,3 @@ class DensityStore(GuardedStore[K, V], policies.DensityStore[K, V]):
 
     __slots__ = ()
     overhead = 407
-
-
-# With a GIL no fork comes amid a commit. Without one it would, so a thread that forks waits for all stores
-# first; whoever holds one of these locks waits for no other but an inner one. `table` renews the child's.
-# CPython 3.13 itself may hand a dict's mutex to a thread that the child does not have: a child that goes on
-# using what other threads were busy with may hang, in this library or any other.
-_held: list[Any] = []
-
-
-def _hold_all() -> None:
-    for ref in list(table._tables.values()):  # pyright: ignore[reportPrivateUsage]
-        store = ref()
-        if isinstance(store, GuardedStore):
-            locks = [store._lock, *[heap.lock for heap in store._heaps()]]
-            for lock in locks:
-                lock.acquire()
-            _held.extend(locks)
-
-
-def _release_all() -> None:
-    while _held:
-        _held.pop().release()
-
-
-if is_free_threaded() and hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_hold_all, after_in_parent=_release_all, after_in_child=_held.clear)

@@ -8,12 +8,14 @@ at most 1,024 entries; expiry O(log n) an entry that has expired.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from ebbcache.store.density import LOWEST, UNTIMED, densities, density_class
-from ebbcache.store.entry import Entry, K, V
+from ebbcache.store.entry import Entry, K, V, chain_of
 from ebbcache.store.heap import moment
-from ebbcache.store.table import Table, chain_of
+from ebbcache.store.numbers import Allowance, Counts
+from ebbcache.store.table import Table
 
 TALLY_SAMPLE = 1024
 """Entries that a tally looks at, at most."""
@@ -29,6 +31,23 @@ class Store(Table[K, V]):
         if self._due.items or self._unordered:
             self._gone(self._expire(), "expired")
         return len(self._entries)
+
+    def _plain(
+        self,
+        simple: bool,
+        overhead: int,
+        maxsize: int | float | None,
+        maxbytes: int | None,
+        ttl: Any,
+        sizeof: Callable[[Any], int],
+        weigh: Callable[[Any, float], int],
+        allowance: Allowance | None,
+        counts: Counts,
+    ) -> None:
+        """Be told what inserts need to know; if `simple`, nothing else needs to be asked for one.
+
+        The native store then makes them by itself. This one leaves all of it to the cache.
+        """
 
     # ------------------------------------------------------------------------------- expiry and eviction
 

@@ -19,18 +19,16 @@ operation. Bounds: a hit, an insert and a removal touch O(1) entries, plus those
 from __future__ import annotations
 
 import itertools
-import os
 import threading
 import time
-import weakref
 from collections.abc import Callable, Iterator, MutableMapping
-from functools import partial
-from typing import Any, ClassVar, TypeVar, cast, overload
+from typing import Any, ClassVar, TypeVar, overload
 
 from ebbcache.clock import clock
-from ebbcache.store.entry import Entry, K, V
+from ebbcache.store.entry import Entry, K, V, match
+from ebbcache.store.forked import remember
 from ebbcache.store.heap import LazyHeap, moment
-from ebbcache.store.numbers import Allowance, Counts
+from ebbcache.store.numbers import Counts
 
 T = TypeVar("T")
 
@@ -111,7 +109,7 @@ class Table(MutableMapping[K, V]):
         self.misses = 0
         self.listener = None
         self.timer = timer
-        _remember(self)
+        remember(self)
 
     @property
     def hits(self) -> int:
@@ -177,7 +175,7 @@ class Table(MutableMapping[K, V]):
 
     def __contains__(self, key: object) -> bool:
         bucket = self._table.get(hash(key))
-        entry = None if bucket is None else _match(bucket, key)
+        entry = None if bucket is None else match(bucket, key)
         return entry is not None and (entry.deadline is None or bool(self.timer() < entry.deadline))
 
     def __iter__(self) -> Iterator[K]:
@@ -205,27 +203,10 @@ class Table(MutableMapping[K, V]):
     def _gone(self, victims: list[Entry[K, V]], kind: str, by: str = "ttl") -> None:
         """Hear of entries that were removed. Nothing is held meanwhile."""
 
-    def _plain(
-        self,
-        simple: bool,
-        overhead: int,
-        maxsize: int | float | None,
-        maxbytes: int | None,
-        ttl: Any,
-        sizeof: Callable[[Any], int],
-        weigh: Callable[[Any, float], int],
-        allowance: Allowance | None,
-        counts: Counts,
-    ) -> None:
-        """Be told what inserts need to know; if `simple`, nothing else needs to be asked for one.
-
-        The native store then makes them by itself. This one leaves all of it to the cache.
-        """
-
     def _seek(self, key: object, h: int) -> Entry[K, V] | None:
         """Return the live entry of `key`, whose hash is `h`. No hit is counted."""
         bucket = self._table.get(h)
-        entry = None if bucket is None else _match(bucket, key)
+        entry = None if bucket is None else match(bucket, key)
         if entry is not None and entry.deadline is not None:
             return self._alive(entry)
         return entry
@@ -303,7 +284,7 @@ class Table(MutableMapping[K, V]):
             entry.serial = serial = fresh_serial
             slot: tuple[int, ...] = (serial,)
             if bucket is not None:
-                old = _match(bucket, key)
+                old = match(bucket, key)
                 if old is None:
                     fresh = (bucket, entry) if type(bucket) is Entry else (*bucket, entry)
                 else:
@@ -443,8 +424,12 @@ class Table(MutableMapping[K, V]):
     def _empty(self) -> dict[int, Entry[K, V]]:
         return {}
 
-    def _renew_lock(self) -> None:
-        """Forget a lock that a thread of the parent process may hold."""
+    def _locks(self) -> list[Any]:
+        """Return all locks that a change may hold."""
+        return [self._lock]
+
+    def _renew_locks(self) -> None:
+        """Forget locks that a thread of the parent process may hold."""
         self._lock = threading.RLock()
 
     def _tidy(self) -> None:
@@ -463,44 +448,3 @@ class Table(MutableMapping[K, V]):
             when = None if entry.deadline is None else moment(entry.deadline)
             if when is not None:
                 yield when, entry.serial
-
-
-def chain_of(bucket: Any) -> tuple[Entry[Any, Any], ...]:
-    """Return a bucket's entries as a tuple."""
-    if isinstance(bucket, Entry):
-        return (cast("Any", bucket),)
-    chain: tuple[Entry[Any, Any], ...] = bucket
-    return chain
-
-
-def _match(bucket: Any, key: object) -> Entry[Any, Any] | None:
-    """Return the entry of `key` in a bucket. Runs the keys' ``==``, as a dict would: stored key first."""
-    for entry in chain_of(bucket):
-        if entry.key is key or entry.key == key:
-            return entry
-    return None
-
-
-# A fork may come while another thread is inside a critical section; its state is whole (see above), but
-# nobody in the child will ever release its lock. Tables have no hash, so they are remembered by id.
-_tables: dict[int, weakref.ref[Table[Any, Any]]] = {}
-
-
-def _remember(table: Table[Any, Any]) -> None:
-    ident = id(table)
-    _tables[ident] = weakref.ref(table, partial(_forget, _tables, ident))
-
-
-def _forget(tables: dict[int, weakref.ref[Table[Any, Any]]], ident: int, _: object) -> None:
-    # The dict comes as an argument because at interpreter exit a table may outlive this module's globals.
-    tables.pop(ident, None)
-
-
-def _renew_locks() -> None:
-    for ref in list(_tables.values()):
-        table = ref()
-        if table is not None:
-            table._renew_lock()  # pyright: ignore[reportPrivateUsage]
-
-
-os.register_at_fork(after_in_child=_renew_locks)
