@@ -49,6 +49,17 @@ EVERY_WAY: dict[str, Callable[[TTLCache[Any, Any]], bool]] = {
     "resize": lambda cache: _found(lambda: cache.resize("a")),
 }
 
+INSERTS: dict[str, Callable[[Any], object]] = {
+    "setitem": lambda cache: cache.__setitem__("a", "mine"),
+    "set": lambda cache: cache.set("a", "mine", ttl=50),
+    "setdefault": lambda cache: cache.setdefault("a", "mine"),
+    "update": lambda cache: cache.update({"a": "mine"}),
+    "get, then set": lambda cache: cache.get("a") or cache.set("a", "mine"),
+    "get": lambda cache: cache.get("a"),
+    "expire": lambda cache: cache.expire(),
+    "len": len,
+}
+
 
 def _found(look: Callable[[], Any]) -> bool:
     try:
@@ -165,6 +176,43 @@ class TestExpired:
         cache["a"] = 1
         assert "a" not in cache
         assert len(cache) == 0
+
+    @pytest.mark.parametrize("who", ["listener", "destructor"])
+    @pytest.mark.parametrize("way", INSERTS.values(), ids=INSERTS.keys())
+    def test_who_sees_it_off_may_put_another_in_its_place(
+        self, kind: Any, timer: Any, who: str, way: Callable[[Any], object]
+    ) -> None:
+        """A key has one entry, whoever put it there meanwhile."""
+        again = 0
+
+        def put() -> None:
+            nonlocal again
+            if again == 0:
+                again = 1
+                cache.set("a", "again", ttl=100)
+
+        class Last:
+            def __del__(self) -> None:
+                put()
+
+        def heard(key: str, value: object, cause: Cause) -> None:
+            if cause.kind == "expired":
+                put()
+
+        cache = kind(listener=heard if who == "listener" else None)
+        cache.timer = timer
+        cache.set("b", 1, ttl=1000)
+        cache.set("a", Last() if who == "destructor" else 1, ttl=10)
+        timer.now += 10
+        way(cache)
+        assert again == 1
+        cache._check()
+        assert [*cache].count("a") == 1
+        assert len(cache) == 2
+        assert cache.pop("a") in ("again", "mine")
+        assert "a" not in cache
+        assert [*cache] == ["b"]
+        cache._check()
 
 
 class TestTimes:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import sys
+from collections import Counter
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ import pytest
 from benchmarks.sizing import OURS, within
 from benchmarks.sizing_kinds import STANDARD
 from benchmarks.sizing_truth import glibc
+from ebbcache.gil import is_free_threaded
 from ebbcache.sizing import chunks, sizeof
 
 Measured = Callable[[str], dict[str, Any]]
@@ -117,5 +120,16 @@ def test_knows_the_chunks_of_malloc() -> None:
             assert libc.malloc_usable_size(block) + 8 - chunks.malloc_chunk(size) in (0, 16)
         finally:
             libc.free(block)
-        if size > chunks.SMALL:
+        if size > chunks.SMALL and not is_free_threaded():
             assert chunks.chunk(size) == chunks.malloc_chunk(size)
+
+
+@pytest.mark.skipif(not is_free_threaded(), reason="mimalloc serves Python where there is no GIL")
+@pytest.mark.parametrize("size", [64, 65, 100, 129, 200, 300, 400, 513, 800, 1_300, 3_000, 9_000, 40_000])
+def test_knows_the_blocks_of_mimalloc(size: int) -> None:
+    """Blocks of a class lie side by side in pages, so the distance met most is what a block takes."""
+    header = sys.getsizeof(b"")
+    values = [bytes(size - header) for _ in range(400)]
+    places = sorted(map(id, values))
+    apart = Counter(after - before for before, after in pairwise(places))
+    assert chunks.chunk(size) == apart.most_common(1)[0][0]

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any, Literal, TypeVar, cast, overload
 
 from . import walk
-from .chunks import ROUNDED, SMALL
+from .chunks import ROUNDED, SMALL, chunk
 from .kinds import Table, describe
 from .layout import Part, Sizer, class_of, fixed
 
@@ -93,17 +93,17 @@ def sizeof(obj: object, *, exact: bool = False, budget: int = _IN_PYTHON) -> int
     estimated, and logged once a type. Raises ValueError for a `budget` that is not positive, TypeError for
     one that is no int.
 
-    >>> sizeof(1.5), sizeof(None)
-    (32, 0)
+    >>> sizeof(None), sizeof(1.5) in (32, 48)  # 48 where there is no GIL: headers are larger there
+    (0, True)
     >>> numbers = [n / 3 for n in range(4)]
-    >>> sizeof(numbers) == sizeof([]) + 4 * 8 + 4 * sizeof(1.5)
+    >>> sizeof(numbers) >= sizeof([]) + 4 * 8 + 4 * sizeof(1.5)
     True
     """
     if id(type(obj)) in _leaves:
         size = obj.__sizeof__()  # that of a type in C
         if size <= SMALL:
             return 0 if size <= _DIGIT and type(obj) is int and -5 <= obj <= 256 else ROUNDED[size]
-        return size + 23 & -16
+        return chunk(size)
     if _yardstick is not None:
         return _yardstick(obj)
     if type(budget) is not int:

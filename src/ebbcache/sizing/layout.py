@@ -13,6 +13,7 @@ import gc
 import io
 import operator
 import sys
+import sysconfig
 import types
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
@@ -73,6 +74,9 @@ _GC_HEADER: Final = sys.getsizeof([]) - [].__sizeof__()
 _DICT: Final = dict.__basicsize__
 _REACH: Final = 1 << 16
 _LIST: Final = list.__basicsize__
+_ITEMS_HEADER: Final = (
+    8 if sysconfig.get_config_var("Py_GIL_DISABLED") else 0
+)  # a list's; how many there is room for
 _SET: Final = set.__basicsize__
 _DICT_BLOCK: Final = chunk(_DICT + _GC_HEADER)
 _LIST_BLOCK: Final = chunk(_LIST + _GC_HEADER)
@@ -132,7 +136,8 @@ def read_leaf(obj: object, cap: float) -> Expanded:
 
 def read_list(obj: list[Any], cap: float) -> Expanded:
     """Read an exact list."""
-    return _LIST_BLOCK + chunk(obj.__sizeof__() - _LIST), *thinned(obj, cap)
+    items = obj.__sizeof__() - _LIST
+    return _LIST_BLOCK + chunk(items + _ITEMS_HEADER if items else 0), *thinned(obj, cap)
 
 
 def read_tuple(obj: tuple[Any, ...], cap: float) -> Expanded:

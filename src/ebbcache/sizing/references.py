@@ -93,7 +93,9 @@ _IN_MAP: Final = _references_in_map()
 
 
 _SHORT: Final = 1 << 60
-"""An int below this, or above its negative, has two digits at most: one block of 32 bytes."""
+"""An int below this, or above its negative, has two digits at most: a block as large as a float's."""
+
+_NUMBER: Final = chunk(float.__basicsize__)
 
 
 def _leaves_only(kids: list[Any], leaves: set[int]) -> int:
@@ -114,7 +116,7 @@ def _leaves_only(kids: list[Any], leaves: set[int]) -> int:
 def _bytes_of(kids: list[Any], found: set[int]) -> int:
     """Return the bytes of leaves of the types `found`."""
     if found == _FLOATS or (found == _INTS and min(kids) > -_SHORT and max(kids) < _SHORT):
-        return 32 * len(kids)
+        return _NUMBER * len(kids)
     try:
         return sum(map(_rounded, map(_str_sizeof if found == _TEXTS else getsizeof, kids)))
     except IndexError:  # some are too large for the table
@@ -147,7 +149,7 @@ def sort_kids(kids: list[Any], table: Table) -> tuple[int, list[Any], list[Any],
             references = getrefcount(kid)
             if references == _IN_LOOP:
                 nbytes = getsizeof(kid)
-                size += ROUNDED[nbytes] if nbytes <= SMALL else nbytes + 23 & -16
+                size += ROUNDED[nbytes] if nbytes <= SMALL else chunk(nbytes)
             elif references < _CROWD:
                 common.append(kid)
         elif key in free:
