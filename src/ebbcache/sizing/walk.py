@@ -34,6 +34,9 @@ value is sized, and gone soon after.
 LEAF_SLACK: Final = 3
 """The same for leaves, of which a program passes more around and loses less by charging one too many."""
 
+SHOWN: Final = 2
+"""What a view looks into: its base and its dtype. More are elements of an array that owns its memory."""
+
 _LARGE: Final = 1 << 20
 
 _SIZED: Final = {id(list): 1, id(tuple): 1, id(set): 1, id(frozenset): 1, id(dict): 2}
@@ -187,7 +190,7 @@ class Walk:
                     if times != 1:
                         self._sampled = True
                         heavy *= times
-                    if kind.view:
+                    if kind.view and count <= SHOWN:
                         for kid in kids:
                             self._refer(top, kid, heavy * scale, 0)
                         continue

@@ -78,6 +78,7 @@ static int
 hand_over(Walk *w, int view, Py_ssize_t held)
 {
     int done = 0;
+    view = view && w->kids.used <= SHOWN;
     for (Py_ssize_t i = 0; i < w->kids.used && done >= 0; i++) {
         PyObject *kid = w->kids.items[i].obj;
         done = view ? walk_refer(w, kid, w->heavy * w->scale, 0) : walk_take(w, kid, held);

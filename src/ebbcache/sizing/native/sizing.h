@@ -91,7 +91,8 @@ typedef struct {
     PyObject *part_type;
     PyObject *str_sizeof, *int_sizeof, *dict_sizeof, *ordered_dict_sizeof, *deque_sizeof; /* methods in C */
     PyObject *str_kind, *str_native, *str_read, *str_claim, *str_view, *str_alone, *str_rules,
-        *str_note, *str_shared_before, *str_charged, *str_key, *str_several, *str_nbytes, *str_references, *str_shared, *str_class_bytes, *str_inner;
+        *str_note, *str_shared_before, *str_charged, *str_key, *str_several, *str_nbytes, *str_references, *str_shared,
+        *str_class_bytes, *str_inner;
     PyObject *yardstick, *failed; /* callables, or NULL */
     Rules *rules;
     Py_ssize_t budget;
@@ -151,6 +152,7 @@ typedef struct {
 
 #define SLACK 2
 #define LEAF_SLACK 3
+#define SHOWN 2 /* by a view: its base and its dtype; more are elements of an array that owns its memory */
 #define CROWD 4096
 #define CLASS_MANY 64 /* classes._MANY */
 #define LARGE 1048576.0
