@@ -12,6 +12,7 @@ import pytest
 from ebbcache.adapters import register_lru_cache
 from ebbcache.engine import reclaim
 from ebbcache.shrinkers import register_shrinker, registered
+from ebbcache.sizing import sizeof
 
 
 def make(maxsize):
@@ -30,7 +31,7 @@ def test_the_size_is_near_the_truth(maxsize):
         for number in range(1000):
             page(number)
         kept = page.cache_info().currsize
-        results = sum(n % 1000 + 5033 for n in range(1000 - kept, 1000))
+        results = sum(sizeof(bytes(n % 1000 + 5000)) for n in range(1000 - kept, 1000))
         assert results * 0.97 < handle.held() < results * 1.03 + kept * 250
 
 

@@ -57,7 +57,7 @@ def test_what_goes_first():
 def test_sizes_are_measured_where_nobody_tells_them():
     pages = fill({}, 100, 10_000)
     with register_mapping(pages) as handle:
-        assert 1_000_000 < handle.held() < 1_020_000
+        assert 1_000_000 < handle.held() < 1_030_000
         assert 100_000 <= reclaim(100_000).freed <= 111_000
         assert len(pages) in (90, 91)
 
@@ -68,7 +68,7 @@ def test_stating_a_size_does_not_count_as_use():
     assert handle.held() is None  # not known before something was removed
     reclaim(1)
     assert cache.popitem()[0] == 1
-    assert 8000 < handle.held() < 9000
+    assert 8000 < handle.held() < 11_000  # without a GIL such a value takes 1280
 
 
 def test_a_mapping_is_held_weakly_if_it_can_be():

@@ -308,11 +308,18 @@ int timer_now(Core *, double *now);
 int is_before(Core *, double when);
 long long weigh(Core *, PyObject *, double cost);
 
-/* A block as pymalloc and glibc cut it (sizing/chunks.py). */
+/* A block as pymalloc and glibc cut it, or mimalloc where there is no GIL (sizing/chunks.py). */
 static inline long long
 chunk(long long size)
 {
+#ifdef Py_GIL_DISABLED
+    long long step = size > 1 << 17 ? 4096 : 16;
+    while (size <= 1 << 17 && size > 8 * step)
+        step *= 2;
+    return (size + step - 1) & -step;
+#else
     return size <= 512 ? (size + 15) & -16 : (size + 23) & -16;
+#endif
 }
 
 /* The bytes of an object that C can weigh by itself; -1: somebody must be asked. Calls nothing. */
@@ -331,10 +338,11 @@ leaf_size(const State *st, PyObject *obj)
             if (digits < -2 || digits > 2)
                 return -1;
             if (digits < -1 || digits > 1)
-                return 32;
+                return chunk((long long)sizeof(PyLongObject));
             value = digits * (Py_ssize_t)((PyLongObject *)obj)->ob_digit[0];
 #endif
-            return -5 <= value && value <= 256 ? 0 : 32; /* kept for ever; one or two digits of 30 bits */
+            /* Kept for ever; one or two digits of 30 bits. */
+            return -5 <= value && value <= 256 ? 0 : chunk((long long)sizeof(PyLongObject));
         }
         if (type == &PyUnicode_Type)
             return PyUnicode_IS_COMPACT_ASCII(obj)
