@@ -39,6 +39,7 @@ FAMILIES = {
 
 HIDDEN = {
     "StringIO": "how large the pieces were that it was written in shows nowhere",
+    "tensor graph": "to ask for what autograd saved may run hooks of the program's",
     "polars slice keeping its parent": "the parent is not told",
 }
 """Kinds that may be off by more than 25 %, and why."""
