@@ -90,7 +90,8 @@ def test_a_taken_lock_is_respected():
             assert reclaim(1000).freed == 0
             assert reclaim(1000, hard=True).freed == 0
             assert handle.held() == 10_000
-        assert reclaim(1000).freed == 1000
+        # The governor's thread may have it just now, to see how much it holds.
+        assert next(filter(None, (reclaim(1000).freed for _ in range(10_000)))) == 1000
         assert not lock.locked()
         assert handle.record.errors == 0
 

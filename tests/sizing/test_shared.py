@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import random
+import sys
 import threading
 from typing import Any
 
 import numpy as np
+import pytest
 
+from ebbcache.gil import is_free_threaded
 from ebbcache.sizing import sizeof
 
 
@@ -79,6 +82,10 @@ def test_views_count_what_only_they_hold() -> None:
     assert 80_000 < sizeof(rows) < 82_000
 
 
+@pytest.mark.skipif(
+    is_free_threaded() and sys.version_info < (3, 14),
+    reason="where threads are, CPython 3.13 without a GIL makes types immortal",
+)
 def test_a_class_made_for_a_value_goes_with_it() -> None:
     """`email` makes one for each header. What else holds such a class keeps it."""
 
