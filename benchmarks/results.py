@@ -74,7 +74,9 @@ class Saved:
         now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M")
         told = {"at": now, "commit": commit(), "seconds": round(seconds, 1), "load": load()}
         self.sections.setdefault(section, {})[part] = told | outcome
+        before = self.about.get("versions", {})  # a section may have been measured where more is installed
         self.about = about(self.quick)
+        self.about["versions"] = before | self.about["versions"]
         self.file.parent.mkdir(parents=True, exist_ok=True)
         draft = self.file.with_suffix(".draft")
         draft.write_text(compact({"about": self.about, "sections": self.sections}), encoding="utf-8")
