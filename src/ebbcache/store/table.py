@@ -66,7 +66,7 @@ class Table(MutableMapping[K, V]):
     """The policy's name."""
     overhead: ClassVar[int]
     """Bytes spent on an entry beside its key and value (and deadline), on the mean."""
-    empty: ClassVar[int] = 1800
+    empty: ClassVar[int] = 1900
     """Bytes of a cache without entries, about."""
     dated: ClassVar[int] = 105
     """Bytes spent on a deadline."""

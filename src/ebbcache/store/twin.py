@@ -44,7 +44,7 @@ class Store(Core, MutableMapping[K, V]):
 
     overhead: ClassVar[int]
     """Bytes spent on an entry beside its key and value (and deadline), on the mean."""
-    empty: ClassVar[int] = 1500 if is_free_threaded() else 1250
+    empty: ClassVar[int] = 1500 if is_free_threaded() else 1400
     """Bytes of a cache without entries, about."""
     dated: ClassVar[int] = 30
     """Bytes spent on a deadline."""
