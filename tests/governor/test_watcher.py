@@ -323,6 +323,7 @@ def test_an_exception_out_of_a_signal_handler_leaves_nobody_looking() -> None:
             raise Late
 
         cache = ebbcache.LRUCache(maxsize=50)
+        governor.the_watcher.ensure_running()  # looks are to be interrupted, not a thread's start
         signal.signal(signal.SIGALRM, late)
         caught = 0
         for number in range(400):
