@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from playing import LIMIT, MIB, entry_bytes, fill
 
@@ -60,48 +62,41 @@ def test_a_lying_shrinker_does_not_keep_caches_from_giving(played: Machine) -> N
             assert played.headroom > 0
 
 
+@contextmanager
+def hung(reclaim: Callable[[], object]) -> Iterator[threading.Thread]:
+    """Have a shrinker hang, asked by `reclaim` in a thread that is given, until the block ends."""
+    entered, release = threading.Event(), threading.Event()
+
+    def hang(target: int, hard: bool) -> int:
+        entered.set()
+        release.wait(60)
+        return 0
+
+    with ebbcache.register_shrinker("hangs", hang, size=lambda: MIB):
+        stuck = threading.Thread(target=reclaim)
+        stuck.start()
+        try:
+            assert entered.wait(30)
+            yield stuck
+        finally:
+            release.set()
+            stuck.join()
+
+
 def test_an_insert_does_not_wait_for_a_shrinker_that_hangs(
     played: Machine, cache: ebbcache.LRUCache
 ) -> None:
-    entered, release = threading.Event(), threading.Event()
-
-    def hang(target: int, hard: bool) -> int:
-        entered.set()
-        release.wait(60)
-        return 0
-
-    with ebbcache.register_shrinker("hangs", hang, size=lambda: MIB):
-        stuck = threading.Thread(target=ebbcache.reclaim, args=(None,))
-        stuck.start()
-        try:
-            assert entered.wait(30)
-            fill(cache, 100)
-            assert len(cache) == 100
-            assert stuck.is_alive()
-        finally:
-            release.set()
-            stuck.join()
+    with hung(lambda: ebbcache.reclaim(None)) as stuck:
+        fill(cache, 100)
+        assert len(cache) == 100
+        assert stuck.is_alive()
 
 
 def test_inserts_while_a_shrinker_hangs_are_kept_within_bounds(played: Machine) -> None:
-    entered, release = threading.Event(), threading.Event()
-
-    def hang(target: int, hard: bool) -> int:
-        entered.set()
-        release.wait(60)
-        return 0
-
-    with ebbcache.register_shrinker("hangs", hang, size=lambda: MIB):
-        cache = ebbcache.LRUCache[int, None](sizeof=entry_bytes)
-        stuck = threading.Thread(target=played.governor.reclaim, args=(None, False))
-        stuck.start()
-        try:
-            assert entered.wait(30)
-            fill(cache, 1_500)
-            refused = cache.stats().refused
-        finally:
-            release.set()
-            stuck.join()
+    cache = ebbcache.LRUCache[int, None](sizeof=entry_bytes)
+    with hung(lambda: played.governor.reclaim(None, False)):
+        fill(cache, 1_500)
+        refused = cache.stats().refused
     assert 0 < refused < 1_500
     assert played.headroom > 0
 
