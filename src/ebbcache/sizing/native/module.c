@@ -10,7 +10,7 @@
 static PyObject *
 as_int(double bytes)
 {
-    return PyLong_FromDouble(nearbyint(bytes));
+    return PyLong_FromLongLong(llrint(bytes)); /* to even, as round() in Python */
 }
 
 /* Let Python answer for a value that could not be walked. */

@@ -124,6 +124,8 @@ typedef struct {
     int slack, kept;
 } Top;
 
+#define FEW 8 /* tops that are found without an index */
+
 typedef struct {
     State *st;
     Rules *rules;
@@ -134,13 +136,11 @@ typedef struct {
     Items kids; /* of the object that is being read */
     Items common;
     Top *tops;
-    Py_ssize_t ntops, room_tops;
-    uint32_t *index; /* of tops by key: 0 is a free place, else one more than the number of the top */
+    uint32_t *index; /* of tops by key: 0 is a free place, else one more than the number of the top; or NULL: few */
     size_t index_mask;
     uint32_t *uses;
-    Py_ssize_t nuses, room_uses;
     Py_ssize_t *queue;
-    Py_ssize_t nqueue, room_queue;
+    Py_ssize_t ntops, room_tops, nuses, room_uses, nqueue, room_queue;
     /* of the tree that is being walked */
     Py_ssize_t user;
     double scale;
@@ -148,6 +148,10 @@ typedef struct {
     double bytes; /* of leaves met so far */
     double looks; /* at kids of the object being read */
     PyObject *top_obj;
+    /* Most values share little: room for that, so that their walk asks for no memory. */
+    Top some_tops[FEW];
+    uint32_t some_uses[2 * FEW];
+    Py_ssize_t some_queue[FEW];
 } Walk;
 
 #define SLACK 2

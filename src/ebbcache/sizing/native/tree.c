@@ -74,16 +74,18 @@ index_grow(Walk *w)
 }
 
 static int
-grow(void **array, Py_ssize_t *room, size_t each)
+grow(void **array, void *some, Py_ssize_t *room, size_t each)
 {
-    Py_ssize_t more = *room ? 2 * *room : 16;
-    void *grown = PyMem_Realloc(*array, (size_t)more * each);
+    size_t had = (size_t)*room * each;
+    void *grown = PyMem_Realloc(*array == some ? NULL : *array, 2 * had);
     if (grown == NULL) {
         PyErr_NoMemory();
         return -1;
     }
+    if (*array == some)
+        memcpy(grown, some, had);
     *array = grown;
-    *room = more;
+    *room *= 2;
     return 0;
 }
 
@@ -92,19 +94,27 @@ static Py_ssize_t
 find_top(Walk *w, PyObject *obj, uintptr_t key, int *made)
 {
     *made = 0;
-    if (UNLIKELY(w->index == NULL || 2 * (size_t)w->ntops >= w->index_mask) && index_grow(w) < 0)
-        return -1;
-    size_t at = (key >> 4) & w->index_mask;
-    for (; w->index[at]; at = (at + 1) & w->index_mask)
-        if (w->tops[w->index[at] - 1].key == key)
-            return w->index[at] - 1;
+    size_t at = 0;
+    if (w->ntops < FEW) {
+        for (Py_ssize_t i = w->ntops; i-- > 0;)
+            if (w->tops[i].key == key)
+                return i;
+    }
+    else {
+        if ((w->index == NULL || 2 * (size_t)w->ntops >= w->index_mask) && index_grow(w) < 0)
+            return -1;
+        at = (key >> 4) & w->index_mask;
+        for (; w->index[at]; at = (at + 1) & w->index_mask)
+            if (w->tops[w->index[at] - 1].key == key)
+                return w->index[at] - 1;
+    }
     if (w->ntops >= (Py_ssize_t)(UINT32_MAX - 1)) {
         PyErr_NoMemory();
         return -1;
     }
-    if (w->ntops == w->room_tops && grow((void **)&w->tops, &w->room_tops, sizeof *w->tops) < 0)
+    if (w->ntops == w->room_tops && grow((void **)&w->tops, w->some_tops, &w->room_tops, sizeof *w->tops) < 0)
         return -1;
-    if (w->nqueue == w->room_queue && grow((void **)&w->queue, &w->room_queue, sizeof *w->queue) < 0)
+    if (w->nqueue == w->room_queue && grow((void **)&w->queue, w->some_queue, &w->room_queue, sizeof *w->queue) < 0)
         return -1;
     Top *top = &w->tops[w->ntops];
     memset(top, 0, sizeof *top);
@@ -112,7 +122,8 @@ find_top(Walk *w, PyObject *obj, uintptr_t key, int *made)
     top->nbytes = -1;
     top->owners = -1;
     top->obj = Py_NewRef(obj);
-    w->index[at] = (uint32_t)w->ntops + 1;
+    if (w->index != NULL)
+        w->index[at] = (uint32_t)w->ntops + 1;
     *made = 1;
     return w->ntops++;
 }
@@ -181,7 +192,7 @@ refer_to(Walk *w, Py_ssize_t number, double weight)
     top->seen++;
     if (w->nuses > user->uses && w->uses[w->nuses - 1] == (uint32_t)number)
         return 0;
-    if (w->nuses == w->room_uses && grow((void **)&w->uses, &w->room_uses, sizeof *w->uses) < 0)
+    if (w->nuses == w->room_uses && grow((void **)&w->uses, w->some_uses, &w->room_uses, sizeof *w->uses) < 0)
         return -1;
     w->uses[w->nuses++] = (uint32_t)number;
     return 0;

@@ -344,10 +344,13 @@ walk_free(Walk *w)
     }
     for (Py_ssize_t i = 0; i < w->ntops; i++)
         Py_DECREF(w->tops[i].obj);
-    PyMem_Free(w->tops);
+    if (w->tops != w->some_tops)
+        PyMem_Free(w->tops);
     PyMem_Free(w->index);
-    PyMem_Free(w->uses);
-    PyMem_Free(w->queue);
+    if (w->uses != w->some_uses)
+        PyMem_Free(w->uses);
+    if (w->queue != w->some_queue)
+        PyMem_Free(w->queue);
     Py_DECREF(w->rules);
     PyErr_Restore(type, error, trace);
 }
@@ -358,7 +361,12 @@ walk_weigh(State *st, PyObject *obj, double budget, int evicted, double *bytes)
 {
     Walk walk, *w = &walk;
     memset(w, 0, offsetof(Walk, level));
-    memset(&w->tops, 0, sizeof *w - offsetof(Walk, tops));
+    memset(&w->tops, 0, offsetof(Walk, some_tops) - offsetof(Walk, tops));
+    w->tops = w->some_tops;
+    w->uses = w->some_uses;
+    w->queue = w->some_queue;
+    w->room_tops = w->room_queue = FEW;
+    w->room_uses = 2 * FEW;
     items_init(&w->level);
     items_init(&w->below);
     items_init(&w->kids);
@@ -370,7 +378,7 @@ walk_weigh(State *st, PyObject *obj, double budget, int evicted, double *bytes)
         budget = (double)PY_SSIZE_T_MAX;
     w->left = budget;
     w->last = -budget;
-    w->quota = floor(budget / 8) > 64 ? floor(budget / 8) : 64;
+    w->quota = budget < 512 ? 64 : budget < 9e15 ? (double)((long long)budget / 8) : budget / 8;
     w->evicted = evicted;
     w->slack = evicted ? 0 : SLACK;
     w->leaf_slack = evicted ? 0 : LEAF_SLACK;
