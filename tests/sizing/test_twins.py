@@ -6,10 +6,13 @@ import collections
 import datetime
 import functools
 import gc
+import io
 import os
 import random
 import sys
+import threading
 import types
+import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -245,6 +248,16 @@ class Matrix(np.ndarray[Any, Any]):
 
 ZONE = datetime.timezone(datetime.timedelta(hours=1))
 RECORDS = np.zeros(50, dtype=[("a", "f8"), ("b", "i4")])
+
+
+def caught(text: str) -> Exception:
+    kept = [text, 1.5]
+    try:
+        raise ValueError(text, len(kept))
+    except ValueError as error:
+        return error
+
+
 READ_IN_PLACE: dict[str, Callable[[], Any]] = {
     "array": lambda: np.arange(300.0),
     "array of no dimension": lambda: np.array(1.5),
@@ -260,6 +273,24 @@ READ_IN_PLACE: dict[str, Callable[[], Any]] = {
     "time with a zone of its own": lambda: datetime.datetime.fromisoformat("2020-01-01T00:00:00+01:30"),
     "time with another's": lambda: datetime.datetime(2020, 1, 1, tzinfo=ZONE),
     "times": lambda: [datetime.datetime(2020, 1, 1 + n) for n in range(9)],
+    "objects in the order of Fortran": lambda: np.array([[1.5, [2.5]], [None, "text"]], object, order="F"),
+    "view of objects": lambda: np.array([[1.5], {"a": 2.5}, None, 7.5], dtype=object)[1:],
+    "array of structures with a dtype of its own": lambda: np.zeros(
+        9, dtype=[("a", "f8"), ("of its own", "i4")]
+    ),
+    "array of long texts": lambda: np.array([f"a text that is long enough {n}" for n in range(9)], "T"),
+    "records": lambda: np.rec.fromarrays([np.arange(9.0), np.arange(9)], dtype=RECORDS.dtype),
+    "masked array": lambda: np.ma.masked_array(np.arange(99.0), mask=np.arange(99) % 2 == 0),
+    "scalars": lambda: [*np.arange(9.0), np.str_("text"), np.datetime64("2020-01-01")],
+    "iterator over an array": lambda: np.arange(99.0).flat,
+    "structure with a dtype of its own": lambda: np.zeros(9, dtype=[("of its own too", "i4")])[1],
+    "bytes in memory": lambda: io.BytesIO(bytes(3000)),
+    "bytes in memory, written": lambda: [(out := io.BytesIO()), out.write(bytes(300))][0],
+    "lock": threading.Lock,
+    "zone": lambda: datetime.timezone(datetime.timedelta(minutes=7), "of its own"),
+    "decompressor": zlib.decompressobj,
+    "method of a list": lambda: [1.5].append,
+    "exception that was caught": lambda: caught("some text"),
     "function": lambda: lambda x=[1.5]: (x, READ_IN_PLACE),
     "struct with hidden fields": lambda: os.stat("."),
 }
@@ -272,6 +303,63 @@ def test_same_answers_for_what_c_reads_in_place(name: str) -> None:
     assert native == python > 0
     native, python = both([value, [value], 1.5])
     assert native == python
+
+
+def test_samples_of_objects_in_arrays_are_near_each_other() -> None:
+    value = np.empty((300, 200), dtype=object)
+    for n in range(value.size):
+        value[n % 300, n // 300] = [n / 7] * (n % 4)
+    whole, same = both(value)
+    assert whole == same
+    native, python = both(value, 5000)
+    assert native == pytest.approx(python, rel=0.05)
+    assert native == pytest.approx(whole, rel=0.1)
+
+
+TREES = {
+    "bare": "<a/>",
+    "doctype": "<!DOCTYPE a [<!ENTITY x 'yes'>]><!-- before --><a>&x; <![CDATA[<raw>]]><b c='1'>x<d/></b></a>"
+    "<?p i?>",
+    "texts": "<a>" + "<b>Ж%s</b>a text that is longer" % ("long " * 9) * 20 + "</a>",
+    "namespaces": "<a xmlns='urn:a' xmlns:b='urn:b'><b:c b:d='e'/><!-- in --></a>",
+}
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_nodes_of_lxml_are_counted_alike(name: str) -> None:
+    etree = pytest.importorskip("lxml.etree")
+    root = etree.fromstring(TREES[name])
+    native, python = both(root)
+    assert native == python > 0
+    for each in (
+        root.getroottree(),
+        [*root.iter()],
+        [root, root],
+        [etree.fromstring(TREES[name]) for _ in "abc"],
+    ):
+        native, python = both(each)
+        assert native == python
+    for each in root.iter():
+        native, python = both(each)
+        assert native == python
+    del each
+    child = root[0] if len(root) else root
+    del root
+    native, python = both(child)
+    assert native == python
+    for each in (etree.Comment("alone"), etree.Element("alone"), etree.ElementTree()):
+        native, python = both(each)
+        assert native == python
+
+
+def test_an_element_counts_its_document_if_nobody_else_holds_it() -> None:
+    etree = pytest.importorskip("lxml.etree")
+    root = etree.fromstring(TREES["texts"])
+    assert sizing.sizeof(root) > 5000
+    kept = root[0]
+    assert sizing.sizeof(kept) < 500
+    assert sizing.sizeof([root, kept]) > 5000
+    assert sizing.sizeof(etree.fromstring(TREES["texts"])[0]) > 5000
 
 
 def test_arrays_take_their_buffers_and_views_the_base_that_nobody_else_holds() -> None:

@@ -101,6 +101,13 @@ _FOREIGN: Final[dict[tuple[object, str], Callable[[type], Expand]]] = {
 }
 """By module and name, so that nothing is imported to recognise what a program does not use."""
 
+_FOREIGN_IN_C: Final[dict[Callable[[type[Any]], Expand], Callable[[type[Any]], tuple[Any, ...]]]] = {
+    reader_of_arrays: lambda base: ("arrays", base),
+    reader_of_scalars: lambda base: ("plain", 0, True, False),
+    reader_of_bytes_io: lambda base: ("bytes_io", base.__sizeof__, basicsize(base)),
+}
+"""What `Kind.native` is for these."""
+
 _REMEMBERED: Final = 1024
 _ADDS_NOTHING: Final = frozenset(("__module__", "__doc__", "__dict__", "__weakref__", "__qualname__"))
 _MET: Final = 16
@@ -145,7 +152,13 @@ class Kind:
         self.name = describe(cls)
         self.read = read
         self.native = native
-        """Which reader in C does the same as `read`, if any: its name, and what it needs."""
+        """Which reader in C does the same as `read`, if any: its name, and what it needs.
+
+        A rule is plain if it is ``("plain", bytes, block, found)``: so many bytes, the object's own block
+        besides if `block` is true, and of references none (False), those that tp_traverse shows (True),
+        those that `found`, a method in C, answers as a tuple, or those in the fields that `found` is a
+        tuple of (getset or member descriptors).
+        """
         self.alone = alone
         """Charged only if nobody but the value refers to it: no slack for variables."""
         self.view = view
@@ -359,12 +372,12 @@ def _measured(cls: type, several: bool = False) -> Kind:
     for base in line:
         reader = _FOREIGN.get((_module(base), _qualname(base)))
         if reader is not None:
-            arrays = reader is reader_of_arrays
-            native = ("arrays",) if arrays and base is cls else None
-            return Kind(cls, reader(base), view=arrays, native=native)
+            in_c = _FOREIGN_IN_C.get(reader)
+            native = None if in_c is None else in_c(base)
+            return Kind(cls, reader(base), view=reader is reader_of_arrays, native=native)
         rule = rule_for(_module(base), _qualname(base))
         if rule is not None:
-            native = (rule.native,) if rule.native else None
+            native = rule.native(base, cls) if rule.native else None
             return Kind(cls, rule.make(base), alone=rule.alone, view=rule.view, native=native)
     measure, claim = _sizeofs(line)
     for base in line:

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from typing import Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple, TypeAlias, cast
 
-from ebbcache.sizing.layout import Expand
+from ebbcache.sizing.layout import Expand, fixed
+
+InC: TypeAlias = Callable[[type[Any], type[Any]], tuple[Any, ...] | None]
 
 
 class Rule(NamedTuple):
@@ -23,10 +25,22 @@ class Rule(NamedTuple):
     """Makes the reader, of the class that the rule was found for."""
     alone: bool = False
     """Whether they count only if nobody outside the value refers to them."""
-    native: str = ""
-    """The name of a reader in C that does the same, if there is one."""
+    native: InC | None = None
+    """Answers, of the class that the rule was found for and of the object's own, which reader in C does the
+    same: its name, and what it needs to know (see `kinds.Kind.native`). None: there is none."""
     view: bool = False
     """Whether they look into memory that others own, which counts only if nobody else holds it."""
+
+
+def plain(found: bool, more: int = 0) -> InC:
+    """Declare a rule that C follows itself: a block of the class that it was made for, `more` bytes, and
+    if `found` what tp_traverse shows.
+    """
+
+    def native(base: type, cls: type) -> tuple[Any, ...]:
+        return "plain", fixed(base) + more, False, found
+
+    return native
 
 
 _FAMILIES: Final[dict[tuple[object, str], tuple[str, str]]] = {

@@ -34,4 +34,9 @@ def _cores(cls: type) -> Expand:
     return read
 
 
-cores = Rule(_cores)
+def _cores_in_c(base: type, cls: type) -> tuple[Any, ...]:
+    names = members(base)
+    return "images", names["mode"], names["size"], _IMAGE, _PALETTE, _BLOCK
+
+
+cores = Rule(_cores, native=_cores_in_c)

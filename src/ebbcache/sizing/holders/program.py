@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from ebbcache.sizing.chunks import chunk, malloc_chunk
-from ebbcache.sizing.holders import Rule
+from ebbcache.sizing.holders import Rule, plain
 from ebbcache.sizing.layout import (
     HAVE_GC,
     Expand,
@@ -48,6 +48,10 @@ def _functions(cls: type) -> Expand:
     return read
 
 
+def _functions_in_c(base: type, cls: type) -> tuple[Any, ...]:
+    return ("functions",)
+
+
 def _with_references(cls: type) -> Expand:
     own = fixed(cls)
 
@@ -67,6 +71,10 @@ def _frames(cls: type) -> Expand:
         return chunk(_sizeof_frame(obj) + before), *thinned(kids, cap)
 
     return read
+
+
+def _frames_in_c(base: type, cls: type) -> tuple[Any, ...]:
+    return "frames", _sizeof_frame, 0
 
 
 def _ranges(cls: type) -> Expand:
@@ -138,6 +146,12 @@ def _streams(cls: type) -> Expand:
     return read
 
 
+def _streams_in_c(base: type, cls: type) -> tuple[Any, ...] | None:
+    if members(base).get("name") is not None:
+        return None  # what it takes is another matter for each object
+    return "plain", fixed(base) + _SEMAPHORE + _STATES[base.__name__], False, True
+
+
 def _members_only(cls: type) -> Expand:
     def read(obj: Any, cap: float) -> Expanded:
         kind = class_of(obj)
@@ -156,6 +170,13 @@ def _members_only(cls: type) -> Expand:
     return read
 
 
+def _members_in_c(base: type, cls: type) -> tuple[Any, ...]:
+    if flags(cls) & HAVE_GC:
+        return "plain", 0, True, True
+    found = (value for each in mro(cls) for value in members(each).values())
+    return "plain", 0, True, tuple(value for value in found if type(value) is types.MemberDescriptorType)
+
+
 def _zones(cls: type) -> Expand:
     zone: Any = cls
 
@@ -165,6 +186,10 @@ def _zones(cls: type) -> Expand:
     return read
 
 
+def _zones_in_c(base: type, cls: type) -> tuple[Any, ...]:
+    return "plain", fixed(base), False, members(base)["__getinitargs__"]
+
+
 def _raw(cls: type) -> Expand:
     def read(obj: Any, cap: float) -> Expanded:
         return fixed(cls) + chunk(_BYTES + memoryview(obj).nbytes), [], 1
@@ -172,13 +197,13 @@ def _raw(cls: type) -> Expand:
     return read
 
 
-functions = Rule(_functions, alone=True, native="functions")
-builtins = Rule(_with_references, alone=True)
-frames = Rule(_frames)
+functions = Rule(_functions, alone=True, native=_functions_in_c)
+builtins = Rule(_with_references, alone=True, native=plain(found=True))
+frames = Rule(_frames, native=_frames_in_c)
 ranges = Rule(_ranges)
-locks = Rule(_locks)
+locks = Rule(_locks, native=plain(found=False, more=_SEMAPHORE))
 texts = Rule(_texts)
-streams = Rule(_streams)
-members_only = Rule(_members_only)
+streams = Rule(_streams, native=_streams_in_c)
+members_only = Rule(_members_only, native=_members_in_c)
 raw = Rule(_raw)
-zones = Rule(_zones)
+zones = Rule(_zones, native=_zones_in_c)

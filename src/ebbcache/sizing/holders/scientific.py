@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from ebbcache.sizing.chunks import malloc_chunk
 from ebbcache.sizing.holders import Rule
-from ebbcache.sizing.layout import Expand, Expanded, class_of, fixed
+from ebbcache.sizing.layout import Expand, Expanded, class_of, fixed, members
 
 _NODE: Final = 64
 _KD_NODE: Final = 80
@@ -67,9 +67,16 @@ def _dtypes(cls: type) -> Expand:
     return read
 
 
+def _dtypes_in_c(base: type, cls: type) -> tuple[Any, ...]:
+    return "dtypes", members(base)["names"], members(base)["fields"]
+
+
+def _fields_of_views(cls: type) -> list[Any]:
+    return [members(cls)[name] for name in ("base", "dtype") if name in members(cls)]
+
+
 def _views(cls: type) -> Expand:
-    view: Any = cls
-    getters = [getattr(view, name).__get__ for name in ("base", "dtype") if hasattr(view, name)]
+    getters = [field.__get__ for field in _fields_of_views(cls)]
 
     def read(obj: Any, cap: float) -> Expanded:
         return fixed(cls), [getter(obj) for getter in getters], 1
@@ -77,11 +84,19 @@ def _views(cls: type) -> Expand:
     return read
 
 
+def _views_in_c(base: type, cls: type) -> tuple[Any, ...]:
+    return "plain", fixed(base), False, (*_fields_of_views(base),)
+
+
 def _backed(cls: type) -> Expand:
     def read(obj: Any, cap: float) -> Expanded:
         return fixed(class_of(obj)), gc.get_referents(obj), 1  # its nbytes are those of the array below
 
     return read
+
+
+def _backed_in_c(base: type, cls: type) -> tuple[Any, ...]:
+    return "plain", 0, True, True
 
 
 def _hash_tables(cls: type) -> Expand:
@@ -94,7 +109,7 @@ def _hash_tables(cls: type) -> Expand:
 trees = Rule(_trees)
 kd_trees = Rule(_kd_trees)
 neighbours = Rule(_neighbours)
-dtypes = Rule(_dtypes)
-views = Rule(_views, view=True)
-backed = Rule(_backed)
+dtypes = Rule(_dtypes, native=_dtypes_in_c)
+views = Rule(_views, view=True, native=_views_in_c)
+backed = Rule(_backed, native=_backed_in_c)
 hash_tables = Rule(_hash_tables)

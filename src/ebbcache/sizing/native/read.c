@@ -73,8 +73,15 @@ referents(Walk *w, PyObject *obj, Py_ssize_t most, int sample)
     return visit.seen;
 }
 
+/* Collect all that `obj` refers to in w->kids. */
+int
+collect_referents(Walk *w, PyObject *obj)
+{
+    return referents(w, obj, PY_SSIZE_T_MAX, 0) < 0 ? FATAL : 0;
+}
+
 /* Hand w->kids over to the walk: `held` of the references to each are ours or a reader's. */
-static int
+int
 hand_over(Walk *w, int view, Py_ssize_t held)
 {
     int done = 0;
@@ -90,8 +97,9 @@ hand_over(Walk *w, int view, Py_ssize_t held)
     return done;
 }
 
-static inline void
-stands_for(Walk *w, double times)
+/* Let each kid of the object that is being read stand for `times` as many. */
+void
+stand_for(Walk *w, double times)
 {
     if (times != 1) {
         w->sampled = 1;
@@ -121,7 +129,7 @@ read_array(Walk *w, PyObject *obj, double cap)
         all = (double)length <= limit_for(PySequence_Fast_ITEMS(obj)[length / 2], cap);
     if (!all) {
         count = few(cap / 2);
-        stands_for(w, (double)length / (double)count);
+        stand_for(w, (double)length / (double)count);
     }
     for (Py_ssize_t i = 0; i < count; i++) {
         Py_ssize_t at = all ? i : scattered(length, count, i);
@@ -173,7 +181,7 @@ read_items(Walk *w, PyObject *dict, double cap, int twice)
         return 0;
     }
     Py_ssize_t count = few(cap / 2);
-    stands_for(w, (double)length / (double)count);
+    stand_for(w, (double)length / (double)count);
     w->looks += 2 * (double)count;
     if (w->st->dict_known && dict_entries(dict) == length) {
         for (Py_ssize_t i = 0; i < count; i++) { /* a position is the number of an entry */
@@ -226,7 +234,7 @@ read_set(Walk *w, PyObject *obj, double cap)
     }
     if (w->kids.used == 0)
         return 0;
-    stands_for(w, (double)length / (double)w->kids.used);
+    stand_for(w, (double)length / (double)w->kids.used);
     return hand_over(w, 0, 1);
 }
 
@@ -262,14 +270,14 @@ read_dict_subclass(Walk *w, PyObject *obj, double cap, int ordered)
 }
 
 /* As `referents`, and hand them over. */
-static int
+int
 read_referents(Walk *w, PyObject *obj, double cap, int view)
 {
     Py_ssize_t seen = referents(w, obj, cap < 4e18 ? (Py_ssize_t)cap : PY_SSIZE_T_MAX, 1);
     if (seen < 0)
         return -1;
     if (seen > w->kids.used && w->kids.used)
-        stands_for(w, (double)seen / (double)w->kids.used);
+        stand_for(w, (double)seen / (double)w->kids.used);
     return hand_over(w, view, 1);
 }
 
@@ -289,6 +297,49 @@ read_function(Walk *w, PyObject *obj)
             w->kids.items[kept++] = w->kids.items[i];
     }
     w->kids.used = kept;
+    return hand_over(w, 0, 1);
+}
+
+/* Read a frame: its variables, but neither its callers nor the module's variables and the builtins. */
+static int
+read_frame(Walk *w, const Rule *rule, PyObject *obj, double *own)
+{
+    PyTypeObject *type = Py_TYPE(obj);
+    Py_ssize_t front = rule->front, kept = 0;
+    double total;
+    if (call_for_bytes(rule->measure, obj, &total) < 0)
+        return FAILED;
+    *own = chunk((Py_ssize_t)total + front);
+    PyObject *shared[] = {PyFrame_GetGlobals((PyFrameObject *)obj), PyFrame_GetBuiltins((PyFrameObject *)obj)};
+    int done = collect_referents(w, obj);
+    for (Py_ssize_t i = 0; i < w->kids.used; i++) {
+        PyObject *kid = w->kids.items[i].obj;
+        if (kid == shared[0] || kid == shared[1] || Py_IS_TYPE(kid, type))
+            Py_DECREF(kid); /* the frame still holds it */
+        else
+            w->kids.items[kept++] = w->kids.items[i];
+    }
+    w->kids.used = kept;
+    Py_XDECREF(shared[0]);
+    Py_XDECREF(shared[1]);
+    return done < 0 ? done : hand_over(w, 0, 1);
+}
+
+/* Read an io.BytesIO, which keeps a bytes object, and since CPython 3.12 shows it too. */
+static int
+read_bytes_io(Walk *w, const Rule *rule, PyObject *obj, double *own)
+{
+    double total, bare = rule->fixed;
+    int shown = 0;
+    *own = rule->block;
+    if (call_for_bytes(rule->measure, obj, &total) < 0)
+        return FAILED;
+    if (collect_referents(w, obj) < 0)
+        return FATAL;
+    for (Py_ssize_t i = 0; i < w->kids.used; i++)
+        shown |= PyBytes_CheckExact(w->kids.items[i].obj);
+    if (!shown && total > bare)
+        *own += chunk((Py_ssize_t)(total - bare));
     return hand_over(w, 0, 1);
 }
 
@@ -463,8 +514,20 @@ read_object(Walk *w, const Rule *rule, PyObject *obj, double cap, double *own)
     case OTHER:
         done = ask_type(w, rule, obj, own);
         return done < 0 ? done : read_referents(w, obj, cap, view);
+    case FRAME:
+        return read_frame(w, rule, obj, own);
+    case BYTES_IO:
+        return read_bytes_io(w, rule, obj, own);
+    case PLAIN:
+        return read_plain(w, rule, obj, own);
+    case DTYPE:
+        return read_dtype(w, rule, obj, own);
+    case IMAGE:
+        return read_image(w, rule, obj, own);
+    case ELEMENT:
+        return read_element(w, rule, obj, cap, own);
     case ARRAY:
-        done = read_ndarray(w, rule, obj, own);
+        done = read_ndarray(w, rule, obj, cap, own);
         if (done <= 0)
             return done;
         rule = rule_of(w, obj);
@@ -477,7 +540,7 @@ read_object(Walk *w, const Rule *rule, PyObject *obj, double cap, double *own)
             items_clear(&w->kids, 0);
             return done;
         }
-        stands_for(w, times);
+        stand_for(w, times);
         return hand_over(w, view, 1);
     }
 }

@@ -13,6 +13,8 @@ rule_free(Rule *rule)
     Py_XDECREF(rule->claim);
     Py_XDECREF(rule->measure);
     Py_XDECREF(rule->nbytes);
+    Py_XDECREF(rule->data);
+    Py_XDECREF(rule->source);
     PyMem_Free(rule);
 }
 
@@ -110,6 +112,12 @@ static const struct {
     {"read_moment", MOMENT},
     {"arrays", ARRAY},
     {"functions", FUNCTION},
+    {"frames", FRAME},
+    {"bytes_io", BYTES_IO},
+    {"plain", PLAIN},
+    {"dtypes", DTYPE},
+    {"images", IMAGE},
+    {"elements", ELEMENT},
     {"read_dict", DICT},
     {"read_dict_subclass", DICT_SUBCLASS},
     {"read_ordered_dict", ORDERED_DICT},
@@ -119,6 +127,33 @@ static const struct {
     {"instances", OTHER},
     {"others", OTHER},
 };
+
+/* Whether what the rule declares can be followed; if not, Python reads. */
+static int
+can_follow(Rule *rule, PyTypeObject *type)
+{
+    switch (rule->code) {
+    case PLAIN:
+        return plain_fill(rule);
+    case FRAME:
+    case BYTES_IO: /* ("...", __sizeof__, what it counts of the object's own block) */
+        if (PyTuple_GET_SIZE(rule->data) != 3 || !PyCallable_Check(PyTuple_GET_ITEM(rule->data, 1)))
+            return 0;
+        rule->measure = Py_NewRef(PyTuple_GET_ITEM(rule->data, 1));
+        rule->fixed = PyFloat_AsDouble(PyTuple_GET_ITEM(rule->data, 2));
+        return 1;
+    case ARRAY:
+        return array_fill(rule);
+    case DTYPE:
+        return dtype_fill(rule);
+    case IMAGE:
+        return image_fill(rule);
+    case ELEMENT:
+        return element_fill(rule, type);
+    default:
+        return 1;
+    }
+}
 
 static int
 rule_fill(State *st, Rule *rule, PyTypeObject *type)
@@ -159,7 +194,8 @@ rule_fill(State *st, Rule *rule, PyTypeObject *type)
                 break;
             }
         }
-        if (PyTuple_GET_SIZE(native) == 4) {
+        rule->data = Py_NewRef(native);
+        if (rule->code == OTHER && PyTuple_GET_SIZE(native) == 4) {
             if (PyTuple_GET_ITEM(native, 1) != Py_None)
                 rule->measure = Py_NewRef(PyTuple_GET_ITEM(native, 1));
             if (PyTuple_GET_ITEM(native, 2) != Py_None)
@@ -168,8 +204,11 @@ rule_fill(State *st, Rule *rule, PyTypeObject *type)
         }
     }
     Py_XDECREF(native);
-    if (rule->code == ARRAY && !arrays_check(type))
+    if (!can_follow(rule, type)) {
+        if (PyErr_Occurred())
+            return -1;
         rule->code = PYTHON;
+    }
     if (rule->code != PYTHON) { /* else kind.read sees to it */
         rule->class_bytes = (double)get_number(rule->kind, st->str_class_bytes);
         rule->inner = get_number(rule->kind, st->str_inner);
@@ -276,6 +315,8 @@ rules_traverse(Rules *self, visitproc visit, void *arg)
             Py_VISIT(rule->claim);
             Py_VISIT(rule->measure);
             Py_VISIT(rule->nbytes);
+            Py_VISIT(rule->data);
+            Py_VISIT(rule->source);
         }
     }
     return 0;

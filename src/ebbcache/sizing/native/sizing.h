@@ -3,6 +3,8 @@
  * rules.c    which reader serves which type, learnt from kinds.py type by type
  * layout.c   how objects lie in memory: blocks, and what only C can see
  * read.c     the readers of layout.py: what an object refers to
+ * holders.c  rules that kinds.py and holders/ declare as data, and trees of lxml
+ * arrays.c   numpy's arrays
  * tree.c     one tree of objects with one reference each, and what it shares
  * walk.c     what is shared with whom, and the sum
  * module.c   the functions, and what they need to know
@@ -57,6 +59,12 @@ typedef enum {
     INT_SUBCLASS,
     ARRAY,    /* numpy's */
     FUNCTION,
+    FRAME,
+    BYTES_IO,
+    PLAIN,   /* declared as data */
+    DTYPE,   /* numpy's */
+    IMAGE,   /* Pillow's */
+    ELEMENT, /* lxml's */
     OTHER,  /* instances of classes in Python, and what is known by its __sizeof__ and nbytes */
     PYTHON, /* read by a function in Python */
 } Code;
@@ -65,13 +73,16 @@ typedef struct {
     PyTypeObject *type; /* borrowed: forgotten when it dies; of several types the address of their kind */
     PyObject *kind;     /* kinds.Kind */
     PyObject *read, *claim, *measure, *nbytes; /* of the kind; NULL: none */
+    PyObject *data;     /* kind.native */
+    PyObject *source;   /* of a plain rule: where references are found; NULL: see `shown` */
+    double fixed;       /* bytes of a plain rule */
     Py_ssize_t bare;    /* basicsize */
     Py_ssize_t front;   /* bytes in front of the object */
     Py_ssize_t item;
     double block;       /* of an object without items */
     double class_bytes; /* of a class that may have been made for a value, and goes with it; else 0 */
     Py_ssize_t inner;   /* references to such a class that are its own */
-    unsigned char code, view, alone, values, sentinel;
+    unsigned char code, view, alone, values, sentinel, shown;
 } Rule;
 
 typedef struct {
@@ -92,7 +103,7 @@ typedef struct {
     PyObject *str_sizeof, *int_sizeof, *dict_sizeof, *ordered_dict_sizeof, *deque_sizeof; /* methods in C */
     PyObject *str_kind, *str_native, *str_read, *str_claim, *str_view, *str_alone, *str_rules,
         *str_note, *str_shared_before, *str_charged, *str_key, *str_several, *str_nbytes, *str_references, *str_shared,
-        *str_class_bytes, *str_inner;
+        *str_class_bytes, *str_inner, *str_itemsize;
     PyObject *yardstick, *failed; /* callables, or NULL */
     Rules *rules;
     Py_ssize_t budget;
@@ -113,20 +124,27 @@ typedef struct {
     Item some[32];
 } Items;
 
+typedef struct Walk Walk;
+
+/* Tells what a part takes that is no object. May call out; -1 with an exception. */
+typedef int (*Ask)(Walk *, PyObject *obj, double *bytes);
+
 typedef struct {
-    PyObject *obj; /* held; a layout.Part where `owners` is not -1 */
+    PyObject *obj; /* held; where `owners` is not -1 a layout.Part, a class, or what was read when a part was met */
     uintptr_t key;
+    Ask ask;        /* for nbytes, if the part turns out to go with the value; or NULL: known */
     double count;   /* references to it from inside the value, so many as those stand for */
     double nbytes;  /* of its tree; -1: not walked */
     Py_ssize_t seen, owners;
     Py_ssize_t uses, uses_end;     /* in Walk.uses: the tops its tree refers to */
     Py_ssize_t common, common_end; /* in Walk.common: leaves with several references */
     int slack, kept;
+    int lent; /* references to `obj` that parts' tops have */
 } Top;
 
 #define FEW 8 /* tops that are found without an index */
 
-typedef struct {
+struct Walk {
     State *st;
     Rules *rules;
     double left, last, quota;
@@ -152,7 +170,7 @@ typedef struct {
     Top some_tops[FEW];
     uint32_t some_uses[2 * FEW];
     Py_ssize_t some_queue[FEW];
-} Walk;
+};
 
 #define SLACK 2
 #define LEAF_SLACK 3
@@ -167,6 +185,14 @@ static inline double
 chunk(Py_ssize_t size)
 {
     return (double)(size <= 512 ? (size + 15) & -16 : (size + 23) & -16);
+}
+
+/* What C's malloc cuts for `size` bytes. */
+static inline double
+malloc_chunk(double size)
+{
+    double whole = (double)((long long)(size + 23) & -16);
+    return whole < 32 ? 32 : whole;
 }
 
 /* rules.c */
@@ -213,16 +239,32 @@ double beside(const Rule *, PyObject *obj);
 int read_object(Walk *, const Rule *, PyObject *obj, double cap, double *own);
 int read_broken(Walk *, PyObject *obj, double cap, double *own);
 Py_ssize_t count_kids(Walk *, const Rule *, PyObject *obj, double cap);
+int collect_referents(Walk *, PyObject *obj);
+int read_referents(Walk *, PyObject *obj, double cap, int view);
+int hand_over(Walk *, int view, Py_ssize_t held);
+void stand_for(Walk *, double times);
+
+/* holders.c: whether what a rule declares can be followed, and how */
+int plain_fill(Rule *);
+int read_plain(Walk *, const Rule *, PyObject *obj, double *own);
+int dtype_fill(Rule *);
+int read_dtype(Walk *, const Rule *, PyObject *obj, double *own);
+int image_fill(Rule *);
+int read_image(Walk *, const Rule *, PyObject *obj, double *own);
+int element_fill(Rule *, PyTypeObject *);
+int read_element(Walk *, const Rule *, PyObject *obj, double cap, double *own);
 
 /* arrays.c */
-int arrays_check(PyTypeObject *);
-int read_ndarray(Walk *, const Rule *, PyObject *obj, double *own);
+int array_fill(Rule *);
+int read_ndarray(Walk *, const Rule *, PyObject *obj, double cap, double *own);
 
 /* tree.c */
 int items_grow(Items *, Py_ssize_t room);
 int walk_take(Walk *, PyObject *kid, Py_ssize_t held);
 Py_ssize_t walk_top(Walk *, PyObject *obj, int slack);
 int walk_refer(Walk *, PyObject *obj, double weight, int slack);
+int walk_part(Walk *, PyObject *obj, uintptr_t address, Py_ssize_t owners, double nbytes, Ask ask);
+int walk_ask(Walk *, Top *);
 int walk_tree(Walk *, Py_ssize_t top, double scale);
 int walk_yield(Walk *);
 Py_ssize_t scattered(Py_ssize_t length, Py_ssize_t count, Py_ssize_t i);

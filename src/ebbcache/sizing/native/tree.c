@@ -128,31 +128,51 @@ find_top(Walk *w, PyObject *obj, uintptr_t key, int *made)
     return w->ntops++;
 }
 
-/* Ask a layout.Part how large it is, and how many hold it. */
+/* What the function says that a layout.Part has for its size. */
 static int
-ask_part(Walk *w, PyObject *part, Top *top)
+ask_part(Walk *w, PyObject *part, double *bytes)
+{
+    PyObject *nbytes = PyObject_GetAttr(part, w->st->str_nbytes), *told = NULL;
+    if (nbytes != NULL)
+        told = PyObject_CallNoArgs(nbytes);
+    Py_XDECREF(nbytes);
+    *bytes = told == NULL ? -1 : PyFloat_AsDouble(told);
+    Py_XDECREF(told);
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+/* Note how many hold a layout.Part, and how large it is. */
+static int
+read_part(Walk *w, PyObject *part, Py_ssize_t number)
 {
     PyObject *nbytes = PyObject_GetAttr(part, w->st->str_nbytes);
     PyObject *owners = PyObject_GetAttr(part, w->st->str_references);
-    if (nbytes != NULL && PyCallable_Check(nbytes)) {
-        PyObject *none = PyLong_FromLong(0); /* the function would hold what it tells of */
-        int put = none == NULL ? -1 : PyObject_SetAttr(part, w->st->str_nbytes, none);
-        Py_XDECREF(none);
-        PyObject *told = put < 0 ? NULL : PyObject_CallNoArgs(nbytes);
-        Py_SETREF(nbytes, told);
-    }
-    if (nbytes != NULL && owners != NULL) {
-        top->nbytes = PyFloat_AsDouble(nbytes);
-        top->owners = PyLong_AsSsize_t(owners);
-    }
+    double bytes = 0;
+    Py_ssize_t holders = owners == NULL ? 0 : PyLong_AsSsize_t(owners);
+    int lazy = nbytes != NULL && PyCallable_Check(nbytes);
+    if (nbytes != NULL && !lazy)
+        bytes = PyFloat_AsDouble(nbytes);
     Py_XDECREF(nbytes);
     Py_XDECREF(owners);
     if (PyErr_Occurred())
         return -1;
-    if (top->nbytes < 0)
-        top->nbytes = 0;
-    if (top->owners < 0)
-        top->owners = 0;
+    Top *top = &w->tops[number]; /* tops may have been moved meanwhile */
+    top->nbytes = bytes > 0 ? bytes : 0;
+    top->owners = holders > 0 ? holders : 0;
+    top->ask = lazy ? ask_part : NULL;
+    return 0;
+}
+
+/* Have a part that goes with the value say how large it is. May call out. */
+int
+walk_ask(Walk *w, Top *top)
+{
+    double bytes = 0;
+    Ask ask = top->ask;
+    top->ask = NULL;
+    if (ask(w, top->obj, &bytes) < 0)
+        return -1;
+    top->nbytes = bytes > 0 ? bytes : 0;
     return 0;
 }
 
@@ -175,7 +195,7 @@ walk_top(Walk *w, PyObject *obj, int slack)
     if (number < 0 || !made)
         return number;
     if (part)
-        return ask_part(w, obj, &w->tops[number]) < 0 ? -1 : number;
+        return read_part(w, obj, number) < 0 ? -1 : number;
     w->tops[number].slack = slack;
     w->queue[w->nqueue++] = number;
     return number;
@@ -204,21 +224,33 @@ walk_refer(Walk *w, PyObject *obj, double weight, int slack)
     return refer_to(w, walk_top(w, obj, slack), weight);
 }
 
+/* Note a reference to memory at `address` that is no object, of `nbytes` if `ask` is NULL: `owners` hold it, or 0,
+ * that is nobody knows. `obj` is being read. */
+int
+walk_part(Walk *w, PyObject *obj, uintptr_t address, Py_ssize_t owners, double nbytes, Ask ask)
+{
+    int made;
+    Py_ssize_t number = find_top(w, obj, ~address, &made);
+    if (number >= 0 && made) {
+        Top *top = &w->tops[number];
+        top->nbytes = nbytes;
+        top->owners = owners;
+        top->ask = ask;
+        if (obj == w->top_obj)
+            w->tops[w->user].lent++;
+    }
+    w->looks += 1;
+    return refer_to(w, number, w->heavy * w->scale);
+}
+
 /* Note the class of an instance, of `bytes`, to which `inner` references are its own: as with_class in classes.py. */
 static int
 refer_to_class(Walk *w, PyTypeObject *type, Py_ssize_t inner, double bytes)
 {
     Py_ssize_t owners = Py_REFCNT(type) - inner;
-    int made;
     if (owners > CLASS_MANY)
         return 0;
-    Py_ssize_t number = find_top(w, (PyObject *)type, ~(uintptr_t)type, &made);
-    if (number >= 0 && made) {
-        w->tops[number].nbytes = bytes;
-        w->tops[number].owners = owners > 1 ? owners : 1;
-    }
-    w->looks += 1;
-    return refer_to(w, number, w->heavy * w->scale);
+    return walk_part(w, (PyObject *)type, (uintptr_t)type, owners > 1 ? owners : 1, bytes, NULL);
 }
 
 static inline int
@@ -282,7 +314,7 @@ read_one(Walk *w, PyObject *obj, double weight)
     if (UNLIKELY(rule->claim != NULL) && obj != w->top_obj)
         return walk_refer(w, obj, weight * w->scale, w->slack);
     double left = w->left, own = 0, cap = left > w->quota ? left : w->quota;
-    int python = rule->measure != NULL || rule->code > TUPLE; /* those that may call out */
+    int python = rule->code > TUPLE; /* those that may call out */
     PyObject *kind = python ? Py_NewRef(rule->kind) : NULL;
     double class_bytes = rule->class_bytes;
     Py_ssize_t inner = rule->inner;

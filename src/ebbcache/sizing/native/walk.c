@@ -14,7 +14,7 @@ references(const Top *top)
 {
     if (top->owners >= 0)
         return (double)(top->owners ? top->owners : top->seen);
-    return (double)Py_REFCNT(top->obj) - 1; /* the walk's own */
+    return (double)(Py_REFCNT(top->obj) - 1 - top->lent); /* less the walk's own */
 }
 
 /* How many more references a top has from outside the value than it may have. */
@@ -305,6 +305,9 @@ sum_up(Walk *w, double *total)
             done = note_shared(w, i);
     if (done >= 0)
         done = keep(w, mark);
+    for (Py_ssize_t i = 1; i < w->ntops && done >= 0; i++)
+        if (w->tops[i].ask != NULL && !w->tops[i].kept)
+            done = walk_ask(w, &w->tops[i]);
     if (done >= 0)
         done = sum_freed(w, total);
     if (done >= 0 && *total >= LARGE && !w->evicted) {
