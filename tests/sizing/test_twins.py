@@ -318,7 +318,7 @@ def test_samples_of_objects_in_arrays_are_near_each_other() -> None:
 
 TREES = {
     "bare": "<a/>",
-    "doctype": "<!DOCTYPE a [<!ENTITY x 'yes'>]><!-- before --><a>&x; <![CDATA[<raw>]]><b c='1'>x<d/></b></a>"
+    "doctype": "<!DOCTYPE a [<!ENTITY x 'yes'>]><!-- b --><a>&x; <![CDATA[<raw>]]><b c='1'>x<d/></b></a>"
     "<?p i?>",
     "texts": "<a>" + "<b>Ж%s</b>a text that is longer" % ("long " * 9) * 20 + "</a>",
     "namespaces": "<a xmlns='urn:a' xmlns:b='urn:b'><b:c b:d='e'/><!-- in --></a>",
