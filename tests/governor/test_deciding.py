@@ -45,6 +45,7 @@ def test_sizes_settle_under_constant_pressure(played: Machine, cache: ebbcache.L
         played.advance(0.1)
     fill(cache, 10_000)
     played.advance(60)
+    fill(cache, 10_000)
     sizes = []
     for second in range(100):
         fill(cache, 50, start=second * 50)
@@ -251,7 +252,11 @@ def test_where_the_watcher_comes_late_more_is_left_free_for_a_while(played: Mach
     governor.sight.came_late(0.005)  # beside a busy thread
     played.look()
     assert governor.sight.account.reaction == usual
-    governor.sight.came_late(10.0)
+    governor.sight.came_late(0.05)  # once
+    played.look()
+    assert governor.sight.account.reaction == usual
+    for _ in range(20):
+        governor.sight.came_late(10.0)
     governor.sight.came_late(0.0)
     played.look()
     late = governor.sight.account.reaction

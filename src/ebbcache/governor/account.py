@@ -29,7 +29,7 @@ MOMENTUM_HALF_LIFE = 0.5  # s: and to go on for a moment
 BURST_RATE = 1 << 30  # bytes/s: how fast others may grow,
 REACTION = 0.02  # s: how soon that is seen and answered,
 LONGEST_TRIM = 0.02  # s: and what a trim adds to that; one that took longer waited for a processor
-UNKNOWN_BURST = 0.2, 0.15  # of what others leave: kept for a burst never seen; more for a young program
+UNKNOWN_BURST = 0.2, 0.12  # of what others leave: kept for a burst never seen; more for a young program
 UNKNOWN_MOST = 2 << 30  # bytes: bursts grow with programs, not with machines
 YOUNG = 600.0  # s: in which that more halves
 RETAINED_HALF_LIFE = 60.0  # s: how fast an estimate nobody can check is given up
@@ -80,7 +80,9 @@ class Account:
         self.reaction = REACTION  # s: how soon growth is seen and answered by all who have to
         self._most: float = float("inf")
         self._before_burst = 0.0
-        self._burst = self._momentum = 0.0
+        self._burst = self._momentum = self._usual = 0.0
+        self._record_at = float("-inf")
+        self._limit = 0
         self._peak_at = self._floor_at = 0.0
         self._began: float | None = None
         self._now: float | None = None
@@ -109,14 +111,18 @@ class Account:
         """What others are about to grow by, as they do just now, and what has to be freed ahead for it.
 
         Less where evicting gives little back, and no more than they take until somebody looks again and,
-        where memory comes back when trimmed, has it trimmed.
+        where memory comes back when trimmed, has it trimmed. A burst that is larger than any before may be
+        the unknown first one, and go on as long as that.
         """
         if self._momentum < 1.0:
             return 0
+        growth = self._momentum
+        if growth > max(1.25 * self._usual, self._most / 6):
+            growth = max(growth, self.unknown(self._limit) - growth)
         at_once = min(self._at_once or 0.0, self.return_rate)
-        late = self._momentum * max(0.0, min(1.0, 2.0 * self.return_rate) - at_once)
+        late = growth * max(0.0, min(1.0, 2.0 * self.return_rate) - at_once)
         late = min(late, BURST_RATE * (self.reaction + LONGEST_TRIM))
-        return int(late + min(self._momentum * at_once, self._quick))
+        return int(late + min(growth * at_once, self._quick))
 
     @property
     def _quick(self) -> float:
@@ -134,30 +140,46 @@ class Account:
         return self._return_rate or 0.0
 
     @property
+    def needs_trims(self) -> bool:
+        """Whether most of what the kernel gets back it lately got only when malloc was trimmed."""
+        return 2.0 * (self._at_once or 0.0) < self.return_rate
+
+    @property
     def to_return_one(self) -> float:
         """How many bytes to free for one that is to come back: at most 2, and 1 while nothing is known."""
         return 1.0 if self._return_rate is None else 1.0 / max(0.5, self._return_rate)
 
-    def room_for(self, growth: int, trim: float | None = None) -> int:
-        """What to leave free for others to grow by `growth`.
+    def room_for(self, growth: int) -> int:
+        """What to leave free for others to grow by `growth` once more.
 
-        All that caches cannot give back to the kernel; and of what they can, as much as others may take
-        until somebody has looked and, where malloc lets go only when trimmed, trimmed, which takes `trim`
-        seconds (None: that is not counted on).
+        All that caches cannot give back to the kernel at once; and of what they can, as much as others may
+        take until somebody has looked.
         """
         growth = max(0, growth)
         at_once = min(self._at_once or 0.0, self.return_rate)
-        never = growth * (1.0 - self.return_rate)
-        late = growth * (self.return_rate - at_once)
-        if trim is not None:
-            late = min(late, BURST_RATE * (self.reaction + min(trim, LONGEST_TRIM)))
+        late = growth * (1.0 - at_once)
         # At the top of a burst a second one is not expected, but what costs next to nothing stays ready.
-        return int(never + late + min(max(growth, self._burst) * at_once, self._quick))
+        return int(late + min(max(growth, self._burst) * at_once, self._quick))
+
+    def room_for_first(self, growth: int, trim: float) -> int:
+        """What to leave free for others' first growth by `growth`; a trim of malloc takes `trim` seconds.
+
+        A program need not ever have such a burst, so it may cost twice its size in entries: what comes back
+        by half or more comes back in full. Of that, as much is left free as others may take until somebody
+        has looked, and trimmed where malloc lets go only then. What caches cannot give, with all that they
+        hold, is left free in full.
+        """
+        growth = max(0, growth)
+        back = min(1.0, 2.0 * self.return_rate) * growth
+        back = min(back, self.return_rate * self.cached)
+        at_once = min(self._at_once or 0.0, self.return_rate)
+        seconds = self.reaction + (min(trim, LONGEST_TRIM) if 2.0 * at_once * growth < back else 0.0)
+        return int(growth - back + min(back, BURST_RATE * seconds))
 
     def unknown(self, limit: int) -> int:
         """How much others, under `limit`, may first grow by that nobody knows yet: a convention.
 
-        35 % of what they leave, falling to 20 % with the age of the program, at most 2 GiB. A larger first
+        32 % of what they leave, falling to 20 % with the age of the program, at most 2 GiB. A larger first
         burst may not be survived where freed memory does not go back to the kernel.
         """
         always, young = UNKNOWN_BURST
@@ -193,7 +215,7 @@ class Account:
         was just told to return what it can, so usage fell by what had been retained, as far as that goes.
         """
         if limit is not None:  # nothing grows for long at a rate that fills a small container at once
-            self._most = Marks.of(limit).high
+            self._most, self._limit = Marks.of(limit).high, limit
         if self._now is None:
             self.usage, self.cached = usage, cached
             self.others = self.peak = self.floor = max(0, usage - cached)
@@ -226,6 +248,10 @@ class Account:
         if elapsed > HOLD:
             self._before_burst = self.others  # nobody looked for so long: no telling how fast it grew
         grown = self.others - self._before_burst
+        if grown >= self._burst:
+            self._record_at = now
+        elif now - self._record_at > BURST_SECONDS:
+            self._usual = self._burst
         self._burst = max(self._burst * 0.5 ** (elapsed / BURST_HALF_LIFE), grown)
         self._momentum = max(self._momentum * 0.5 ** (elapsed / MOMENTUM_HALF_LIFE), grown)
         self._before_burst += grown if grown < 0 else grown * (1.0 - 0.5 ** (elapsed / BURST_SECONDS))

@@ -204,7 +204,13 @@ class Governor:
         gone = self.sight.inheritance.gave(result.freed, held, own_first)
         if not watching:
             self._planner.went_in_a_slice(result.freed, target)
-        self._note(result.freed, held)
+        # Where it is known to take a trim there is no time to look first: that may cost this turn.
+        trimmed = plan.level != "calm" and (watching or self.sight.bursting)
+        trimmed = trimmed and result.freed >= MIB and self.sight.account.needs_trims
+        trimmed = trimmed and self._may_trim(plan.level, watching)
+        if trimmed:
+            self.sight.heap.trim(at_once=True)
+        self._note(result.freed, held, trimmed=trimmed)
         self._futile = 0 if result.freed else self._futile + 1
         if gone:
             if gone >= COPIED:  # undoes the copying
@@ -221,12 +227,12 @@ class Governor:
             return None if watching else LONG_SLICE
         return LONG_SLICE if watching else SLICE
 
-    def _note(self, freed: int, held: int) -> None:
+    def _note(self, freed: int, held: int, *, trimmed: bool = False) -> None:
         """Account for `freed` bytes: sizes, `held` before, show theirs, the rest is believed a while."""
         self.freed += freed
         left = engine.sizes(tallied_only=True)
         self.sight.account.claim(freed - max(0, held - left), self.timer())
-        self.sight.read()
+        self.sight.read(trimmed=trimmed)
 
     def _follow(self, freed: int, usage: int, kept: int, level: Level, watching: bool) -> None:
         """Find out what the kernel got back of `freed` bytes, and see to it if malloc holds on to them.

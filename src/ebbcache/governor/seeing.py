@@ -24,7 +24,8 @@ from ebbcache.store import Allowance
 
 USUAL = 0.01  # s: how late the watcher may come beside a busy thread,
 MOST_LATE = 0.03  # s: how much more is reckoned with,
-LATE_HALF_LIFE = 20.0  # s: and for how long
+LATE_HALF_LIFE = 10.0  # s: and for how long
+LATE_STEP = 1 / 8  # of the way to it: being late once costs little, more often than now and then all of it
 
 
 class MemorySource(Protocol):
@@ -116,7 +117,8 @@ class Sight:
 
     def came_late(self, seconds: float) -> None:
         """Take note that the watcher came so much later than it wanted to: the machine is busy."""
-        self._late, self._late_at = max(seconds, self._lateness()), self.timer()
+        late = self._lateness()
+        self._late, self._late_at = late + LATE_STEP * max(0.0, seconds - late), self.timer()
 
     def _theirs(self, reading: Reading, account: Account) -> int:
         """Return what the caches of other processes under this ceiling hold, and tell them of ours.
@@ -168,11 +170,12 @@ class Sight:
         """The most bytes that caches may hold: what others are expected to take and the free part leave."""
         if self.reading is None:
             return 0
-        limit, account, trim = self.reading.limit, self.account, self.heap.took
-        rooms = self.kept_free - max(self.marks.high, self.reserve)
-        again = account.room_for(account.expected - account.others)
-        known = account.others + max(again, account.going_on) + self.kept_free
-        unknown = account.floor + account.room_for(account.unknown(limit), trim) + rooms
+        limit, account, marks = self.reading.limit, self.account, self.marks
+        rooms = self.kept_free - max(marks.high, self.reserve)
+        again = max(account.room_for(account.expected - account.others), account.going_on)
+        # At the top of what is expected, headroom need not be more than what pressure starts at.
+        known = account.others + max(self.kept_free, self.kept_free - (marks.high - marks.low) // 2 + again)
+        unknown = account.floor + account.room_for_first(account.unknown(limit), self.heap.took) + rooms
         return max(0, limit - max(known, unknown))
 
     @property
