@@ -157,6 +157,15 @@ VARIANTS = (
     ),
     Variant(
         6,
+        "workers-starved",
+        **(BYTES | {"requests": 240_000}),
+        loads=(_burst(0.2, "numpy", times=2, at=0.3, until=0.95),),
+        more={"workers": 4, "universe": 2.0, "starved": True},
+        sizes=False,
+        beyond=True,
+    ),
+    Variant(
+        6,
         "workers-dying",
         **(BYTES | {"requests": 240_000}),
         loads=(_burst(0.2, "numpy", times=2, at=0.3, until=0.95),),

@@ -1,7 +1,9 @@
 """Several worker processes under one limit, forked after the cache was filled; some die, others follow.
 
 The parent is what gunicorn calls a master: it fills the cache (preloading), forks, takes and drops memory
-of its own, and every so often kills a worker (SIGKILL, amid whatever it does) and forks another.
+of its own, and every so often kills a worker (SIGKILL, amid whatever it does) and forks another. Where
+workers are to be starved, they get no processor from the beginning of each burst until 0.3 s after it, so
+that nobody but the parent can evict.
 """
 
 from __future__ import annotations
@@ -10,10 +12,13 @@ import os
 import signal
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from benchmarks.survival.program import Program
+
+
+STARVED = 0.3  # s
 
 
 def serve(program: Program) -> None:
@@ -47,6 +52,19 @@ def serve(program: Program) -> None:
         return pid
 
     workers = {fork() for _ in range(count)}
+    if spec.get("starved"):
+        take = program.loads.take
+
+        def take_alone(*arguments: Any) -> None:
+            stopped = workers.copy()
+            for worker in stopped:
+                os.kill(worker, signal.SIGSTOP)
+            take(*arguments)
+            time.sleep(STARVED)
+            for worker in stopped:
+                os.kill(worker, signal.SIGCONT)
+
+        program.loads.take = take_alone  # type: ignore[method-assign]
     for load in spec.get("loads", []):
         threading.Thread(target=program.loads.run, args=(load,), daemon=True).start()
     threading.Thread(target=program.report, daemon=True).start()

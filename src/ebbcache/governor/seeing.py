@@ -99,6 +99,7 @@ class Sight:
                 announced=self.rooms,
                 idle=self.heap.idle(),
                 trimmed=trimmed,
+                copying=self.inheritance.copying,
             )
             self.account = account
             self.reading = reading
@@ -129,8 +130,9 @@ class Sight:
         if self.neighbours is None:
             return 0
         self.neighbours.join(reading.shared)
-        self.neighbours.publish(self.share(), closely=False)
-        self.mates = self.neighbours.look(closely=False)
+        closely = self.inheritance.copying  # what came of the fork inserts before it is looked for
+        self.neighbours.publish(self.share(), closely=closely)
+        self.mates = self.neighbours.look(closely=closely)
         cached = sum(mate.cached for mate in self.mates)
         unexplained = reading.usage - self.own - cached - account.retained - account.others
         granted = sum(mate.grant for mate in self.mates)
@@ -138,7 +140,7 @@ class Sight:
 
     def share(self) -> Share:
         """Return what neighbours are to know. What a parent shares with its children it still counts."""
-        shared = 0 if self.inheritance.child else self.inheritance.shared
+        shared = 0 if self.inheritance.child or self.inheritance.given_up else self.inheritance.shared
         return Share(self.own, max(0, self.allowance.left), self.rooms, shared)
 
     def meet(self) -> None:
@@ -175,8 +177,19 @@ class Sight:
         again = max(account.room_for(account.expected - account.others), account.going_on)
         # At the top of what is expected, headroom need not be more than what pressure starts at.
         known = account.others + max(self.kept_free, self.kept_free - (marks.high - marks.low) // 2 + again)
-        unknown = account.floor + account.room_for_first(account.unknown(limit), self.heap.took) + rooms
-        return max(0, limit - max(known, unknown))
+        first = account.unknown(limit)
+        if self.inheritance.shared or any(mate.shared for mate in self.mates):
+            # Several have to evict and trim, little of what is cached comes back, and pages are copied.
+            first += marks.min
+        else:
+            first = account.room_for_first(first, self.heap.took)
+        return max(0, limit - max(known, account.floor + first + rooms))
+
+    @property
+    def too_much_shared(self) -> bool:
+        """Whether what forked processes share leaves less than `min` under the cap for all else."""
+        shared = self.share().shared + sum(mate.shared for mate in self.mates)
+        return shared + self.marks.min > self.cap - self.account.retained
 
     @property
     def bursting(self) -> bool:

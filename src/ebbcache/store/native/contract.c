@@ -362,7 +362,7 @@ core_sample(Core *s, PyObject *arg)
         PyErr_Format(PyExc_ValueError, "n must be within 0 and %d, got %ld", TALLY_SAMPLE, n);
         return NULL;
     }
-    uint32_t count = n ? sample(s, (uint32_t)n, drawn) : 0;
+    uint32_t count = n ? sample(s, (uint32_t)n, 0, drawn) : 0;
     if (rows_reserve(&rows, count))
         return NULL;
     for (uint32_t k = 0; k < count; k++)

@@ -139,15 +139,11 @@ is_fresh(Core *s, uint32_t i)
     return when != when || is_before(s, when);
 }
 
-/* Take note of a fork: what is there by now is inherited. */
 static inline void
 note_fork(Core *s)
 {
-    int forks = SHARED_INT(s->st->forks);
-    if (UNLIKELY(s->forks != forks)) {
-        s->forks = forks;
-        s->last = SHARED_INT(s->st->apart) ? NIL : s->tail;
-    }
+    if (UNLIKELY(s->forks != SHARED_INT(s->st->forks)))
+        inherit(s);
 }
 
 /* Make an entry of an LRU store the newest. */
@@ -157,6 +153,10 @@ order_renew(Core *s, uint32_t i)
     if (s->last == i)
         return;
     if (UNLIKELY(s->last != s->tail)) {
+        if (is_inherited(s, i)) {
+            order_renew_inherited(s, i);
+            return;
+        }
         order_remove(s, i);
         order_append(s, i);
         return;

@@ -94,6 +94,7 @@ put(Core *s, const Wanted *wanted, uint32_t *slot, Row *old)
     }
 
     /* From here on nothing fails and nothing calls out. */
+    note_fork(s);
     double hits = wanted->hits;
     int stays = 0;
     if (found) {
@@ -102,8 +103,10 @@ put(Core *s, const Wanted *wanted, uint32_t *slot, Row *old)
         read_row(s, i, old); /* the row has the slot's references now */
         s->nbytes -= old->size;
         s->weight -= old->weight;
-        if (s->policy == LRU)
+        if (s->policy == LRU) {
             order_remove(s, i);
+            disinherit(s, i);
+        }
         else if (!is_dated(old->due) && !is_dated(wanted->due))
             stays = 1; /* an entry without a deadline keeps its place */
         else {
@@ -137,10 +140,8 @@ put(Core *s, const Wanted *wanted, uint32_t *slot, Row *old)
         at->size = (uint32_t)wanted->size;
     s->uses[i].stamp = wanted->hits == wanted->hits ? wanted->stamp : clock_now(s->st);
     set_hits(s, i, hits);
-    if (s->policy == LRU) {
-        note_fork(s);
+    if (s->policy == LRU)
         order_append(s, i);
-    }
     set_cost(s, i, wanted->cost);
     if (s->weights != NULL)
         s->weights[i] = wanted->weight;
@@ -253,8 +254,10 @@ replace(Core *s, uint32_t i, const Plain *new)
     s->uses[i].stamp = clock_now(s->st);
     set_cost(s, i, new->cost);
     set_due(s, i, new->when);
-    if (s->policy == LRU)
+    if (s->policy == LRU) {
+        disinherit(s, i);
         order_renew(s, i);
+    }
     else if (s->policy == LFU)
         age(s);
     note_collected(s, new->key, new->value);
@@ -300,6 +303,7 @@ exchange(Core *s, const Plain *new, Counts *counts)
     set_cost(s, i, new->cost);
     set_due(s, i, new->when);
     note_fork(s);
+    disinherit(s, i);
     order_renew(s, i);
     note_collected(s, new->key, new->value);
     s->version += 2; /* one has left, one has come */

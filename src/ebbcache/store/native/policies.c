@@ -8,6 +8,7 @@
  * Bounds: a victim costs O(1), O(log n) amortised, O(sample); a waterline one pass and 4 bytes an entry.
  */
 #include "store.h"
+#include "hit.h"
 
 /* --------------------------------------------------------------------------------------------- LRU's list */
 
@@ -165,27 +166,28 @@ draw(Core *s)
     return (uint32_t)(s->seed = folded >= 0x7FFFFFFF ? folded - 0x7FFFFFFF : folded);
 }
 
-/* Draw up to n filled slots; all of them where there are no more. Evenly spaced ones, from a random place and at a
- * random distance; as some are vacant, more than once. The same as the pure store draws. */
+/* Draw up to n of the slots that are filled `from` there on (0, or where own ones begin); all of them where there
+ * are no more. Evenly spaced ones, from a random place and at a random distance; as some are vacant, more than
+ * once. The same as the pure store draws. */
 uint32_t
-sample(Core *s, uint32_t n, uint32_t *into)
+sample(Core *s, uint32_t n, uint32_t from, uint32_t *into)
 {
-    uint32_t count = 0;
+    uint32_t count = 0, size = s->used - from, live = s->live - (from ? s->inherited : 0);
     for (int turn = 0; turn < 16 && count < n; turn++) {
-        uint32_t size = s->used, missing = n - count;
-        if (size <= n || s->live <= n)
+        uint32_t missing = n - count;
+        if (size <= n || live <= n)
             break;
         uint32_t at = draw(s) % size, step = 1 + draw(s) % (size / missing); /* their sum fits: MOST_SLOTS */
         for (; missing > 0; missing--, at += step) {
             if (at >= size)
                 at -= size;
-            if (s->slots[at].key != NULL)
-                into[count++] = at;
+            if (s->slots[from + at].key != NULL)
+                into[count++] = from + at;
         }
     }
-    if (count == 0 || s->used <= n || s->live <= n) {
+    if (count == 0 || size <= n || live <= n) {
         count = 0;
-        for (uint32_t i = 0; i < s->used && count < n; i++)
+        for (uint32_t i = from; i < s->used && count < n; i++)
             if (s->slots[i].key != NULL)
                 into[count++] = i;
     }
@@ -216,8 +218,15 @@ rank_in(Candidate *ranks, int count, int most, Candidate one)
     return count;
 }
 
+/* The slot where those entries begin that are given up before inherited ones; 0 if there are none. */
+static inline uint32_t
+own_from(Core *s)
+{
+    return s->inherited < s->live ? s->boundary : 0;
+}
+
 static uint32_t
-least_dense(Core *s, uint32_t keep)
+least_dense(Core *s, uint32_t keep, uint32_t from)
 {
     Candidate ranks[POOL + SAMPLE];
     uint32_t drawn[SAMPLE];
@@ -225,14 +234,14 @@ least_dense(Core *s, uint32_t keep)
     /* Whoever left or was hit since is no candidate any more. */
     for (int n = 0; n < s->pooled; n++) {
         uint32_t i = s->pool[n].slot;
-        if (i < s->used && s->slots[i].key != NULL && s->slots[i].as.hits == s->pool[n].hits)
+        if (i >= from && i < s->used && s->slots[i].key != NULL && s->slots[i].as.hits == s->pool[n].hits)
             s->pool[pooled++] = s->pool[n];
     }
     s->pooled = pooled;
     double now = clock_now(s->st), mean = mean_cost(s);
     for (;;) {
-        int few = s->live <= SAMPLE, count = 0, most = 1 + POOL; /* the victim, and the pool after it */
-        uint32_t n = sample(s, pooled && !few ? FRESH : SAMPLE, drawn);
+        int few = s->live - (from ? s->inherited : 0) <= SAMPLE, count = 0, most = 1 + POOL; /* the victim, and the pool after it */
+        uint32_t n = sample(s, pooled && !few ? FRESH : SAMPLE, from, drawn);
         for (uint32_t k = 0; k < n; k++)
             PREFETCH(&s->slots[drawn[k]]);
         if (!few)
@@ -256,7 +265,7 @@ least_dense(Core *s, uint32_t keep)
             }
         }
         if (few)
-            return NIL;
+            return from ? least_dense(s, keep, 0) : NIL;
         pooled = 0;
     }
 }
@@ -269,16 +278,18 @@ victim(Core *s, uint32_t keep)
 {
     if (s->policy == LRU)
         return s->head != NIL && s->head == keep ? s->slots[keep].as.order.next : s->head;
-    return s->policy == LFU ? rarest(s, keep) : least_dense(s, keep);
+    note_fork(s);
+    return s->policy == LFU ? rarest(s, keep) : least_dense(s, keep, own_from(s));
 }
 
+/* Give up the least dense of the entries in slots `from` there on, until `missing` bytes are freed. */
 static int
-waterline(Core *s, long long missing, long long leave, double now, Rows *into)
+waterline(Core *s, long long missing, long long leave, double now, uint32_t from, Rows *into)
 {
     long long bytes[CLASSES] = {0};
     uint32_t start[CLASSES + 1], counts[CLASSES] = {0};
     double mean = mean_cost(s);
-    for (uint32_t i = 0; i < s->used; i++)
+    for (uint32_t i = from; i < s->used; i++)
         if (s->slots[i].key != NULL) {
             int level = class_of(density_at(s, i, now, mean)) - LOWEST;
             bytes[level] += size_at(s, i);
@@ -301,7 +312,7 @@ waterline(Core *s, long long missing, long long leave, double now, Rows *into)
         return evict(s, -missing, leave, into); /* without the room for a waterline: one by one */
     uint32_t filled[CLASSES];
     memcpy(filled, start, sizeof(uint32_t) * (size_t)levels);
-    for (uint32_t i = 0; i < s->used; i++)
+    for (uint32_t i = from; i < s->used; i++)
         if (s->slots[i].key != NULL) {
             int level = class_of(density_at(s, i, now, mean)) - LOWEST;
             if (level < levels)
@@ -333,6 +344,8 @@ waterline(Core *s, long long missing, long long leave, double now, Rows *into)
         PyMem_Free(ranks);
     }
     PyMem_Free(slots);
+    if (missing > 0 && from && !failed) /* own ones were not enough */
+        return waterline(s, missing, leave, now, 0, into);
     tighten(s);
     past_tighten(s);
     return failed ? -1 : 0;
@@ -345,6 +358,7 @@ int
 evict(Core *s, long long nbytes, long long leave, Rows *into)
 {
     int plain = nbytes < 0;
+    note_fork(s);
     if (plain)
         nbytes = -nbytes;
     else if (s->policy == DENSITY) {
@@ -352,7 +366,7 @@ evict(Core *s, long long nbytes, long long leave, Rows *into)
             return -1;
         int little = nbytes <= s->nbytes && nbytes * 16 < s->nbytes;
         if (!little && (nbytes < s->nbytes || leave > 0))
-            return waterline(s, nbytes, leave, clock_now(s->st), into);
+            return waterline(s, nbytes, leave, clock_now(s->st), own_from(s), into);
     }
     long long freed = 0;
     while (freed < nbytes && s->nbytes > 0) {
@@ -394,7 +408,7 @@ tally(Core *s, double now, PyObject *into)
         if (instant == NULL)
             goto done;
     }
-    uint32_t count = sample(s, TALLY_SAMPLE, drawn);
+    uint32_t count = sample(s, TALLY_SAMPLE, 0, drawn);
     double mean = mean_cost(s), gain = s->gain, factor = trusted(s, now);
     long long nbytes = s->nbytes;
     uint64_t version = s->version;

@@ -186,6 +186,8 @@ typedef struct {
     uint32_t head, tail, vacant;
     uint32_t last;     /* LRU: what comes in, or is used, is linked behind this one: the tail, or see order_append */
     int forks;         /* of the state's, those that this store took note of */
+    uint32_t inherited, boundary; /* entries that were there at a fork; slots that were in use */
+    uint8_t *heirlooms; /* LRU: a bit for each slot below the boundary; see inherited.c */
     uint64_t version;  /* rises whenever an entry is linked or unlinked */
     uint32_t links;    /* deadlines linked so far; at their wrap, ties are broken the other way round */
 
@@ -411,7 +413,19 @@ int evict(Core *, long long nbytes, long long leave, Rows *into);
 int tally(Core *, double now, PyObject *into);
 int ranked(Core *, Py_ssize_t n, int hottest, Rows *into);
 void pool_forget(Core *);
-uint32_t sample(Core *, uint32_t n, uint32_t *into);
+uint32_t sample(Core *, uint32_t n, uint32_t from, uint32_t *into);
+
+/* --------------------------------------------------------------------------------------- inherited.c */
+
+void inherit(Core *);
+void disinherit(Core *, uint32_t slot);
+void order_renew_inherited(Core *, uint32_t slot);
+
+static inline int
+is_inherited(Core *s, uint32_t i)
+{
+    return i < s->boundary && (s->heirlooms == NULL || s->heirlooms[i / 8] >> i % 8 & 1);
+}
 
 /* -------------------------------------------------------------------------------------------- past.c */
 

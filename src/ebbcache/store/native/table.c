@@ -177,6 +177,7 @@ take_slot(Core *s)
 void
 release_slot(Core *s, uint32_t i)
 {
+    disinherit(s, i);
     s->slots[i].key = NULL;
     s->slots[i].value = NULL;
     if (s->dues != NULL)
@@ -314,7 +315,8 @@ compact(Core *s)
         Due *dues = s->dues ? PyMem_Malloc(room * sizeof *dues) : NULL;
         PyObject **odd = s->odd ? PyMem_Malloc(room * sizeof *odd) : NULL;
         uint64_t *wide = s->wide ? PyMem_Malloc(room * sizeof *wide) : NULL;
-        if (!slots || !uses || (s->costs && !costs) || (s->weights && !weights) || (s->dues && !dues) ||
+        uint8_t *heirlooms = s->heirlooms ? PyMem_Calloc(s->live / 8 + 1, 1) : NULL;
+        if (!slots || !uses || (s->heirlooms && !heirlooms) || (s->costs && !costs) || (s->weights && !weights) || (s->dues && !dues) ||
             (s->odd && !odd) || (s->wide && !wide)) {
             pages_free(slots, slots_mapped);
             pages_free(uses, uses_mapped);
@@ -323,6 +325,7 @@ compact(Core *s)
             PyMem_Free(dues);
             PyMem_Free(odd);
             PyMem_Free(wide);
+            PyMem_Free(heirlooms);
             if (index != s->index)
                 pages_free(index, index_mapped);
             return;
@@ -331,6 +334,8 @@ compact(Core *s)
         for (uint32_t from = s->head; from != NIL; from = s->slots[from].as.order.next, to++) {
             if (from == s->last)
                 last = to;
+            if (heirlooms && is_inherited(s, from))
+                heirlooms[to / 8] |= (uint8_t)(1 << to % 8);
             slots[to] = s->slots[from];
             uses[to] = s->uses[from];
             if (costs)
@@ -355,6 +360,9 @@ compact(Core *s)
         PyMem_Free(s->dues);
         PyMem_Free(s->odd);
         PyMem_Free(s->wide);
+        PyMem_Free(s->heirlooms);
+        s->heirlooms = heirlooms;
+        s->boundary = heirlooms ? s->live : 0;
         s->slots = slots;
         s->uses = uses;
         s->slots_mapped = slots_mapped;
@@ -401,6 +409,7 @@ compact(Core *s)
             MOVE(wide);
             to++;
         }
+        s->boundary = s->inherited;
         s->used = to;
         if (room < s->room) {
             set_room(s, room); /* where this fails, some arrays have more room than is used */
@@ -478,6 +487,9 @@ table_drain(Core *s, Core *into)
     TAKE(tail, NIL);
     TAKE(last, NIL);
     TAKE(vacant, NIL);
+    TAKE(heirlooms, NULL);
+    TAKE(boundary, 0);
+    TAKE(inherited, 0);
 #undef TAKE
     s->nbytes = 0;
     s->weight = 0.0;
@@ -509,7 +521,9 @@ table_free(Core *s)
     PyMem_Free(s->dues);
     PyMem_Free(s->odd);
     PyMem_Free(s->wide);
+    PyMem_Free(s->heirlooms);
     pages_free(s->index, s->index_mapped);
+    s->heirlooms = NULL;
     s->slots = NULL;
     s->used = 0;
     PyErr_Restore(type, value, traceback);
@@ -527,7 +541,7 @@ table_free(Core *s)
 int
 table_check(Core *s)
 {
-    uint32_t filled = 0, indexed = 0, vacant = 0;
+    uint32_t filled = 0, inherited = 0, indexed = 0, vacant = 0;
     long long nbytes = 0;
     double weight = 0.0;
     HOLDS(s->used <= s->room, "more slots than memory");
@@ -539,6 +553,7 @@ table_check(Core *s)
             continue;
         }
         filled++;
+        inherited += (uint32_t)is_inherited(s, i);
         nbytes += size_at(s, i);
         weight += weight_at(s, i);
         uint32_t at = s->slots[i].tag >> s->shift;
@@ -550,6 +565,7 @@ table_check(Core *s)
               "an entry that the collector does not see");
     }
     HOLDS(filled == s->live, "entries and their count disagree");
+    HOLDS(inherited == s->inherited && s->boundary <= s->used, "inherited entries and their count disagree");
     if (s->index != NULL)
         for (uint32_t at = 0; at <= s->mask; at++)
             indexed += s->index[at] != NIL;
