@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import configparser
+import contextlib
 import contextvars
 import dataclasses
 import datetime
@@ -281,7 +282,8 @@ def grown_list(i: int) -> list[float]:
 def cached_utf8(i: int) -> str:
     """Text whose UTF-8 form hangs on to it, as sqlite3 and others leave it."""
     text = f"žluťoučký kůň {i} " * 20
-    sqlite3.connect(":memory:").execute("select ?", (text,)).fetchall()
+    with contextlib.closing(sqlite3.connect(":memory:")) as database:
+        database.execute("select ?", (text,)).fetchall()
     return text
 
 
@@ -388,13 +390,13 @@ def weak_values(i: int) -> weakref.WeakValueDictionary[str, Watched]:
 
 
 def rows_of(i: int, factory: Any = None) -> list[Any]:
-    database = sqlite3.connect(":memory:")
-    database.row_factory = factory
-    return database.execute(
-        "with recursive n(x) as (select 1 union all select x + 1 from n where x < 30)"
-        " select x + 1000 as a, 'row ' || x || ?, x / 7.0 as b from n",
-        (str(i),),
-    ).fetchall()
+    with contextlib.closing(sqlite3.connect(":memory:")) as database:
+        database.row_factory = factory
+        return database.execute(
+            "with recursive n(x) as (select 1 union all select x + 1 from n where x < 30)"
+            " select x + 1000 as a, 'row ' || x || ?, x / 7.0 as b from n",
+            (str(i),),
+        ).fetchall()
 
 
 def config(i: int) -> configparser.ConfigParser:

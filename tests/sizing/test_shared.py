@@ -105,4 +105,5 @@ def test_a_class_made_for_a_value_goes_with_it() -> None:
     pair = [classed(one), classed(one)]
     assert sizeof(pair) < 1000 + 2 * held  # the variable holds it as well
     del one
-    assert sizeof(pair) == sizeof([None, None]) + 2 * held + (alone - held)
+    # The second instance of a class may have room for one attribute less.
+    assert sizeof(pair) == pytest.approx(sizeof([None, None]) + 2 * held + (alone - held), abs=32)

@@ -14,14 +14,25 @@ from sys import getrefcount, getsizeof
 from typing import Any, Final, cast
 
 from .chunks import chunk
-from .layout import Expand, Expanded, Part, basicsize, class_of, fixed, header, itemsize, members, mro
+from .layout import (
+    IN_NAME,
+    Expand,
+    Expanded,
+    Part,
+    basicsize,
+    class_of,
+    fixed,
+    header,
+    itemsize,
+    members,
+    mro,
+)
 
 _FIELDS: Final = (types.GetSetDescriptorType, types.MemberDescriptorType)
 _sizeof: Any = type.__sizeof__
 _name: Any = type.__dict__["__name__"].__get__
 _ENTRY: Final = 32  # in a dict that holds it
-_OWN_NAME: Final = 4  # references to a name that nobody else has: it, the qualified name, and two of ours
-_CALLED: Final = 2  # references to a class that `with_class` has itself: a name and an argument
+_OWN_NAME: Final = 2 + IN_NAME  # references to a name that nobody else has: it, and the qualified name
 _MANY: Final = 64
 """References to a class from which on its instances take so much that it counts nothing beside them."""
 
@@ -51,7 +62,7 @@ def with_class(read: Expand, nbytes: int, inner: int) -> Expand:
 
     def read_both(obj: Any, cap: float) -> Expanded:
         cls = class_of(obj)
-        owners = getrefcount(cls) - _CALLED - inner
+        owners = getrefcount(cls) - IN_NAME - inner
         own, kids, times = read(obj, cap)
         if times == 1 and owners <= _MANY:
             kids.append(Part(id(cls), nbytes, max(1, owners)))

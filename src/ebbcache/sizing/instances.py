@@ -39,7 +39,7 @@ _DICT: Final = dict.__basicsize__
 _TABLE: Final = {"": None}.__sizeof__() - _DICT
 
 # The size of a heap type, and where in it its instances' shared keys are.
-_LAYOUTS: Final = {(3, 11): (904, 872), (3, 12): (920, 880), (3, 13): (928, 880)}
+_LAYOUTS: Final = {(3, 11): (904, 872), (3, 12): (920, 880), (3, 13): (928, 880), (3, 14): (936, 880)}
 
 
 KNOWN: Final = (
@@ -58,6 +58,7 @@ def _reader_of_memory(cls: type, several: bool) -> Callable[[Any], tuple[int, in
     import ctypes
 
     word = ctypes.c_size_t.from_address
+    half = ctypes.c_uint32.from_address
     byte = ctypes.c_uint8.from_address
     if _VERSION >= (3, 13):
         bare = basicsize(cls)
@@ -67,9 +68,11 @@ def _reader_of_memory(cls: type, several: bool) -> Callable[[Any], tuple[int, in
             at = id(obj)
             room = byte(at + bare).value
             kept = word(at - 24).value
-            # A `__dict__` that somebody asked for once and whose values still are the instance's is not
-            # among what an instance refers to.
-            beside = asked if kept and byte(at + bare + 3).value and word(kept).value == 1 else 0
+            beside = 0
+            if kept and byte(at + bare + 3).value and half(kept).value == 1:
+                # Somebody asked for its `__dict__` once, whose values still are the instance's. 3.13 does
+                # not show it among what an instance refers to; 3.14 does, and it says it had these values.
+                beside = asked if _VERSION < (3, 14) else -chunk(8 * room)
             return beside, (room + 7 & -8) + 8 * (room + 1)
 
         return inline
@@ -128,10 +131,7 @@ def reader_of_instances(cls: type, several: bool = False) -> Expand | None:
     """
     names = (value for base in mro(cls) for value in members(base).values())
     slots = sum(isinstance(value, types.MemberDescriptorType) for value in names)
-    if _INLINE_VALUES:
-        if not flags(cls) & _INLINE_VALUES:
-            return None
-    elif not flags(cls) & MANAGED_DICT or basicsize(cls) - 8 * slots > _EMPTY:
+    if not flags(cls) & _VALUES or basicsize(cls) - 8 * slots > _EMPTY:
         return None
     bare = basicsize(cls) + header(cls)
     attributes = _reader_of_memory(cls, several) if KNOWN else _guess(slots)

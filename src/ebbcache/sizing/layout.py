@@ -70,6 +70,15 @@ class Part:
         self.references = references
 
 
+def _references_in_name() -> int:
+    """Return what getrefcount answers for an object that only a name of a function refers to."""
+    obj = object()
+    return sys.getrefcount(obj)
+
+
+IN_NAME: Final = _references_in_name()
+"""References to an object that somebody in Python asks about by name: it, and up to 3.13 the argument."""
+
 _GC_HEADER: Final = sys.getsizeof([]) - [].__sizeof__()
 _DICT: Final = dict.__basicsize__
 _REACH: Final = 1 << 16

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from ebbcache.sizing.chunks import malloc_chunk
 from ebbcache.sizing.holders import Rule, plain
-from ebbcache.sizing.layout import Expand, Expanded, Part, class_of, fixed, members
+from ebbcache.sizing.layout import IN_NAME, Expand, Expanded, Part, class_of, fixed, members
 
 _NODE: Final = malloc_chunk(120)
 _ATTRIBUTE: Final = malloc_chunk(96) + _NODE
@@ -35,7 +35,6 @@ _TRIALS: Final = (
 )
 """Documents in which C must count what XPath counts, or else XPath is asked."""
 module_of: Final = type.__dict__["__module__"].__get__
-_HELD: Final = 2  # the name here and getrefcount's argument
 
 
 def _elements(cls: type) -> Expand:
@@ -57,7 +56,7 @@ def _elements(cls: type) -> Expand:
         document = next((kid for kid in kids if class_of(kid).__name__ == "_Document"), None)
         if document is None:
             return own, kids, 1
-        holders = sys.getrefcount(document) - _HELD - 1  # the list of kids is one as well
+        holders = sys.getrefcount(document) - IN_NAME - 1  # the list of kids is one as well
 
         def nbytes() -> int:
             elements, attributes, texts, length = map(int, counts(obj).split())

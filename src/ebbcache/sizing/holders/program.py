@@ -1,10 +1,10 @@
 """Parts of a program that values hold: functions, frames, locks, streams.
 
-A function is block, closure and defaults (Objects/funcobject.c); its code and globals belong to the module.
-A frame holds its variables (Objects/frameobject.c), its callers' frames are another matter. Locks are
-semaphores that C's malloc gave (Python/thread_pthread.h). What compressors allocate follows from parameters
-that they do not show: the defaults are taken. Bound: one look at the references; a StringIO that nobody
-wrote to is copied once, as its length is to be had no other way.
+A function is block, closure and defaults (Objects/funcobject.c); its code and globals belong to the
+module. A frame holds its variables (Objects/frameobject.c), its callers' frames are another matter. Locks
+are, up to 3.13, semaphores that C's malloc gave (Python/thread_pthread.h). What compressors allocate
+follows from parameters that they do not show: the defaults are taken. Bound: one look at the references; a
+StringIO that nobody wrote to is copied once, as its length is to be had no other way.
 """
 
 from __future__ import annotations
@@ -90,16 +90,27 @@ def _ranges(cls: type) -> Expand:
 
 _WRITTEN: Final = 17 if sys.version_info < (3, 12) else 5  # quarters of a byte for each character written
 _BYTES: Final = sys.getsizeof(b"")
-_SEMAPHORE: Final = malloc_chunk(32)
+_LOCK: Final = malloc_chunk(32) if sys.version_info < (3, 14) else 0  # since then it is inside the object
+_BESIDE: Final = {
+    "lock": _LOCK,
+    "RLock": _LOCK,
+    "blake2b": 464 if sys.version_info >= (3, 14) else 0,  # since then a state of HACL's
+    "blake2s": 272 if sys.version_info >= (3, 14) else 0,
+}
+"""What these allocate for themselves, always as much."""
 
 
-def _locks(cls: type) -> Expand:
-    own = fixed(cls) + _SEMAPHORE
+def _closed(cls: type) -> Expand:
+    own = fixed(cls) + _BESIDE[cls.__name__]
 
     def read(obj: object, cap: float) -> Expanded:
         return own, [], 1
 
     return read
+
+
+def _closed_in_c(base: type, cls: type) -> tuple[Any, ...]:
+    return "plain", fixed(base) + _BESIDE[base.__name__], False, False
 
 
 def _texts(cls: type) -> Expand:
@@ -141,7 +152,7 @@ def _streams(cls: type) -> Expand:
 
     def read(obj: Any, cap: float) -> Expanded:
         more = 0 if name is None else _HASHES.get(name.__get__(obj).split("_")[0], 0)
-        return fixed(cls) + _SEMAPHORE + state + more, gc.get_referents(obj), 1
+        return fixed(cls) + _LOCK + state + more, gc.get_referents(obj), 1
 
     return read
 
@@ -149,7 +160,7 @@ def _streams(cls: type) -> Expand:
 def _streams_in_c(base: type, cls: type) -> tuple[Any, ...] | None:
     if members(base).get("name") is not None:
         return None  # what it takes is another matter for each object
-    return "plain", fixed(base) + _SEMAPHORE + _STATES[base.__name__], False, True
+    return "plain", fixed(base) + _LOCK + _STATES[base.__name__], False, True
 
 
 def _members_only(cls: type) -> Expand:
@@ -201,7 +212,7 @@ functions = Rule(_functions, alone=True, native=_functions_in_c)
 builtins = Rule(_with_references, alone=True, native=plain(found=True))
 frames = Rule(_frames, native=_frames_in_c)
 ranges = Rule(_ranges)
-locks = Rule(_locks, native=plain(found=False, more=_SEMAPHORE))
+closed = Rule(_closed, native=_closed_in_c)
 texts = Rule(_texts)
 streams = Rule(_streams, native=_streams_in_c)
 members_only = Rule(_members_only, native=_members_in_c)

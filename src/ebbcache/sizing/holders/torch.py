@@ -13,13 +13,13 @@ from typing import Any, Final
 
 from ebbcache.sizing.chunks import malloc_chunk
 from ebbcache.sizing.holders import Rule
-from ebbcache.sizing.layout import Expand, Expanded, Part, class_of, fixed
+from ebbcache.sizing.layout import IN_NAME, Expand, Expanded, Part, class_of, fixed
 
 _TENSOR: Final = 224  # the TensorImpl
 _STORAGE: Final = 112
 _VIEW: Final = 290  # the differentiable view's record
 _AUTOGRAD: Final = 184  # the AutogradMeta of a leaf that gathers gradients
-_ALONE: Final = 3  # what getrefcount says of a base that only views keep: it, our name, and the argument
+_ALONE: Final = 1 + IN_NAME  # what getrefcount says of a base that only views keep
 
 
 def _tensors(cls: type) -> Expand:

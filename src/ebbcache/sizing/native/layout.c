@@ -1,12 +1,12 @@
 /* How values lie in memory: what blocks an object takes itself, read in place.
  *
  * Sizes of texts and numbers, tables of dicts, and what shows in C only: the capacity of an instance's attribute array
- * (Objects/dictobject.c: new_values, shared_keys_usable_size), and a `__dict__` that somebody asked for in CPython
- * 3.13. layout_check() compares what is believed of dicts with what they say. Bound: exact block by block.
+ * (Objects/dictobject.c: new_values, shared_keys_usable_size), and a `__dict__` that somebody asked for since
+ * CPython 3.13. layout_check() compares what is believed of dicts with what they say. Bound: exact block by block.
  */
 #include "sizing.h"
 
-/* Objects/dictobject.c, the same in 3.11 to 3.13; layout_check() compares it with what dict.__sizeof__ says. */
+/* Objects/dictobject.c, the same in 3.11 to 3.14; layout_check() compares it with what dict.__sizeof__ says. */
 typedef struct {
     Py_ssize_t refcnt;
     uint8_t log2_size, log2_index_bytes, kind;
@@ -180,7 +180,16 @@ attributes(PyObject *obj, Py_ssize_t *inside)
     const uint8_t *values = (const uint8_t *)obj + Py_TYPE(obj)->tp_basicsize;
     Py_ssize_t room = values[0];
     *inside = ((room + 7) & -8) + (room + 1) * (Py_ssize_t)sizeof(PyObject *);
-    return 0;
+    PyObject *dict = ((PyObject **)obj)[-3];
+    if (dict == NULL || !values[3] || Py_REFCNT(dict) > 1)
+        return 0;
+    /* Somebody asked for its `__dict__` once, whose values still are the instance's. 3.13 does not show it to a
+     * visitor; 3.14 does, and it says it had these values. */
+#if PY_VERSION_HEX >= 0x030E0000
+    return -chunk(room * (Py_ssize_t)sizeof(PyObject *));
+#else
+    return chunk(PyDict_Type.tp_basicsize + 16);
+#endif
 #else
 #if PY_VERSION_HEX >= 0x030C0000
     uintptr_t word = ((uintptr_t *)obj)[-3];
@@ -200,23 +209,13 @@ attributes(PyObject *obj, Py_ssize_t *inside)
 #endif
 }
 
-#if PY_VERSION_HEX >= 0x030D0000
-/* A dict that somebody asked an instance for, whose values still are the instance's: tp_traverse passes it over. */
-double
-asked_for(PyObject *obj)
-{
-    const uint8_t *values = (const uint8_t *)obj + Py_TYPE(obj)->tp_basicsize;
-    PyObject *dict = ((PyObject **)obj)[-3];
-    if (dict == NULL || !values[3] || Py_REFCNT(dict) > 1)
-        return 0;
-    return chunk(PyDict_Type.tp_basicsize + 16);
-}
-#endif
-
-/* The same for objects that are not plain enough to have them inside. */
+/* Both, for an object that was counted without. */
 double
 beside(const Rule *rule, PyObject *obj)
 {
     Py_ssize_t inside = 0;
-    return rule->values ? attributes(obj, &inside) + (double)inside : 0;
+    if (!rule->values)
+        return 0;
+    double apart = attributes(obj, &inside);
+    return apart + chunk(rule->bare + rule->front + inside) - chunk(rule->bare + rule->front);
 }

@@ -401,10 +401,6 @@ ask_type(Walk *w, const Rule *rule, PyObject *obj, double *own)
             total = (double)bare + more;
     }
     *own = values ? attributes(obj, &inside) : 0;
-#if PY_VERSION_HEX >= 0x030D0000
-    if (values)
-        *own += asked_for(obj);
-#endif
     Py_ssize_t inline_ = item ? (Py_ssize_t)total : bare;
     *own += chunk(inline_ + front + inside);
     if (total > (double)inline_)

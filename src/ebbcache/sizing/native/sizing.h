@@ -35,7 +35,7 @@
 #endif
 
 /* The layouts that layout.c reads in place are those of these versions. */
-#if PY_VERSION_HEX < 0x030B0000 || PY_VERSION_HEX >= 0x030E0000
+#if PY_VERSION_HEX < 0x030B0000 || PY_VERSION_HEX >= 0x030F0000
 #error "the layouts of this version of CPython are not known: sizes are measured in Python there"
 #endif
 
@@ -228,9 +228,6 @@ Py_ssize_t int_bytes(PyObject *obj);
 int dict_tables(Walk *, PyObject *dict, double *bytes);
 Py_ssize_t dict_entries(PyObject *dict);
 double attributes(PyObject *obj, Py_ssize_t *inside);
-#if PY_VERSION_HEX >= 0x030D0000
-double asked_for(PyObject *obj);
-#endif
 double beside(const Rule *, PyObject *obj);
 
 /* read.c */
