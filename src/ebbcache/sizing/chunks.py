@@ -11,6 +11,7 @@ times), where up to a page is left out: under 3 %.
 from __future__ import annotations
 
 import sysconfig
+from collections.abc import Callable
 from typing import Final
 
 SMALL: Final = 512
@@ -48,3 +49,26 @@ def malloc_chunk(size: int) -> int:
     (32, 48, 32)
     """
     return max(32, (size + 23) & -16)
+
+
+_REMEMBERED: Final = 1024
+
+
+class Blocks(dict[int, int]):
+    """What objects of a type take in all, by what their `__sizeof__` says.
+
+    `of` is asked once for each answer, but for large ones, of which there are too many to keep. A dict, as
+    that is what C's loops look up fastest.
+    """
+
+    __slots__ = ("_of",)
+
+    def __init__(self, of: Callable[[int], int]) -> None:
+        super().__init__()
+        self._of = of
+
+    def __missing__(self, size: int) -> int:
+        nbytes = self._of(size)
+        if size <= _REMEMBERED:
+            self[size] = nbytes
+        return nbytes

@@ -10,11 +10,12 @@ attributes seen, which is what CPython settles on after some thirty instances. B
 
 from __future__ import annotations
 
+import functools
 import gc
 import sys
 import sysconfig
 import types
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any, Final
 
 from .chunks import chunk
@@ -22,9 +23,12 @@ from .layout import (
     HEAP_TYPE,
     MANAGED_DICT,
     Expand,
+    ExpandAll,
     Expanded,
+    Sizer,
     basicsize,
     class_of,
+    fixed,
     flags,
     header,
     members,
@@ -48,64 +52,72 @@ KNOWN: Final = (
     and not sysconfig.get_config_var("Py_GIL_DISABLED")
 )
 _VALUES: Final = _INLINE_VALUES or MANAGED_DICT
+_COUNT: Final = (1 << 32) - 1  # what of an object's first word is its reference count
 
 
-def _reader_of_memory(cls: type, several: bool) -> Callable[[Any], tuple[int, int]]:
-    """Return what tells of an instance what its attributes take beside it, and inside it.
+@functools.cache
+def _memory() -> tuple[Sequence[int], Sequence[int]]:
+    """Return the memory of the process as it lies there, in words and in bytes."""
+    import ctypes
+
+    words: Any = (ctypes.c_uint64 * (1 << 44)).from_address(0)
+    octets: Any = (ctypes.c_uint8 * (1 << 47)).from_address(0)
+    return words, octets
+
+
+def _reader_of_memory(cls: type, several: bool) -> Sizer:
+    """Return what tells of an instance what it takes with its attributes, inside it and beside.
 
     `several` classes like `cls` may be served.
     """
-    import ctypes
-
-    word = ctypes.c_size_t.from_address
-    half = ctypes.c_uint32.from_address
-    byte = ctypes.c_uint8.from_address
+    words, octets = _memory()
+    bare = basicsize(cls) + header(cls)
     if _VERSION >= (3, 13):
-        bare = basicsize(cls)
+        behind = basicsize(cls)
         asked = chunk(_DICT + 16)
+        blocks = [chunk(bare + (room + 7 & -8) + 8 * (room + 1)) for room in range(256)]
 
-        def inline(obj: Any) -> tuple[int, int]:
+        def inline(obj: Any) -> int:
             at = id(obj)
-            room = byte(at + bare).value
-            kept = word(at - 24).value
-            beside = 0
-            if kept and byte(at + bare + 3).value and half(kept).value == 1:
+            room = octets[at + behind]
+            kept = words[at - 24 >> 3]
+            if kept and octets[at + behind + 3] and words[kept >> 3] & _COUNT == 1:
                 # Somebody asked for its `__dict__` once, whose values still are the instance's. 3.13 does
                 # not show it among what an instance refers to; 3.14 does, and it says it had these values.
-                beside = asked if _VERSION < (3, 14) else -chunk(8 * room)
-            return beside, (room + 7 & -8) + 8 * (room + 1)
+                return blocks[room] + (asked if _VERSION < (3, 14) else -chunk(8 * room))
+            return blocks[room]
 
         return inline
 
+    alone = chunk(bare)
     offset = _LAYOUTS[_VERSION][1]
-    keys = word(id(cls) + offset).value
-    usable = word(keys + 16) if keys else None
-    entries = word(keys + 24) if keys else None
-    first = _VERSION < (3, 12)
+    before = 4 if _VERSION < (3, 12) else 3
 
-    def capacity(obj: Any) -> int:
-        if not several:
-            return 0 if entries is None or usable is None else entries.value + usable.value
-        keys = word(id(class_of(obj)) + offset).value
-        return word(keys + 16).value + word(keys + 24).value if keys else 0
+    def keys_of(cls: type) -> int:
+        return words[id(cls) + offset >> 3] >> 3
 
-    def apart(obj: Any) -> tuple[int, int]:
-        values = word(id(obj) - (32 if first else 24)).value
-        if not first:
+    keys_of_class = keys_of(cls)
+
+    def apart(obj: Any) -> int:
+        values = words[(id(obj) >> 3) - before]
+        if before == 3:  # a pointer less 1, or one to a dict
             values = values + 1 if values & 1 else 0
         if not values:
-            return 0, 0
-        prefix = byte(values - 1).value
-        return chunk(prefix + 8 * max(capacity(obj), prefix - 9)), 0
+            return alone
+        keys = keys_of(class_of(obj)) if several else keys_of_class
+        room = words[keys + 2] + words[keys + 3] if keys else 0
+        prefix = octets[values - 1]
+        return alone + chunk(prefix + 8 * max(room, prefix - 9))
 
     return apart
 
 
-def _guess(slots: int) -> Callable[[Any], tuple[int, int]]:
+def _guess(cls: type, slots: int) -> Sizer:
     """Return what guesses the same by the most attributes that instances of a class had."""
+    bare = basicsize(cls) + header(cls)
     most = 0
 
-    def guess(obj: Any) -> tuple[int, int]:
+    def guess(obj: Any) -> int:
         nonlocal most
         kids = gc.get_referents(obj)
         count = len(kids) - slots - 1  # the type is one of them
@@ -114,18 +126,18 @@ def _guess(slots: int) -> Callable[[Any], tuple[int, int]]:
             # Is that the `__dict__`, which somebody asked for? Then it holds the attributes, and shares its
             # keys with other instances: its own table is smaller than any of a dict that stands for itself.
             if type(kid) is dict and (most > 1 or 0 < kid.__sizeof__() - _DICT < _TABLE):
-                return 0, 0
+                return chunk(bare)
         most = max(most, count)
         room = most + 1
         if _INLINE_VALUES:
-            return 0, 8 * (room + 1) + (room + 7 & -8)
-        return chunk((room + 9 & -8) + 8 * room), 0
+            return chunk(bare + 8 * (room + 1) + (room + 7 & -8))
+        return chunk(bare) + chunk((room + 9 & -8) + 8 * room)
 
     return guess
 
 
-def reader_of_instances(cls: type, several: bool = False) -> Expand | None:
-    """Return the reader of a class whose instances keep attributes apart, in CPython's hidden arrays.
+def reader_of_instances(cls: type, several: bool = False) -> tuple[Expand, ExpandAll] | None:
+    """Return the readers of a class whose instances keep attributes apart, in CPython's hidden arrays.
 
     None if `cls` is no such class: it has slots only, or a base that is written in C.
     """
@@ -133,26 +145,30 @@ def reader_of_instances(cls: type, several: bool = False) -> Expand | None:
     slots = sum(isinstance(value, types.MemberDescriptorType) for value in names)
     if not flags(cls) & _VALUES or basicsize(cls) - 8 * slots > _EMPTY:
         return None
-    bare = basicsize(cls) + header(cls)
-    attributes = _reader_of_memory(cls, several) if KNOWN else _guess(slots)
+    own = _reader_of_memory(cls, several) if KNOWN else _guess(cls, slots)
 
     def read(obj: Any, cap: float) -> Expanded:
-        beside, inside = attributes(obj)
-        return chunk(bare + inside) + beside, *thinned(gc.get_referents(obj), cap)
+        kids = gc.get_referents(obj)
+        if 2 * len(kids) <= cap:
+            return own(obj), kids, 1
+        return own(obj), *thinned(kids, cap)
 
-    return read
+    def read_all(objs: list[Any], cap: float) -> tuple[int, list[Any]] | None:
+        kids = gc.get_referents(*objs)
+        return None if 2 * len(kids) > cap else (sum(map(own, objs)), kids)
+
+    return read, read_all
 
 
 def with_attributes(cls: type, read: Expand, several: bool = False) -> Expand:
     """Return `read`, which reads what a base in C has, with the attributes of instances of `cls`."""
     if not (KNOWN and flags(cls) & _VALUES and flags(cls) & HEAP_TYPE):
         return read
-    bare = basicsize(cls) + header(cls)
+    alone = fixed(cls)
     attributes = _reader_of_memory(cls, several)
 
     def read_both(obj: Any, cap: float) -> Expanded:
         own, kids, times = read(obj, cap)
-        beside, inside = attributes(obj)
-        return own + beside + chunk(bare + inside) - chunk(bare), kids, times
+        return own + attributes(obj) - alone, kids, times
 
     return read_both

@@ -24,7 +24,9 @@ from .instances import KNOWN, reader_of_instances, with_attributes
 from .layout import (
     HAVE_GC,
     HEAP_TYPE,
+    READERS_OF_ALL,
     Expand,
+    ExpandAll,
     Expanded,
     Sizer,
     basicsize,
@@ -133,6 +135,7 @@ class Kind:
         "name",
         "native",
         "read",
+        "read_all",
         "several",
         "special",
         "told",
@@ -143,6 +146,7 @@ class Kind:
         self,
         cls: type,
         read: Expand,
+        read_all: ExpandAll | None = None,
         *,
         view: bool = False,
         alone: bool = False,
@@ -151,6 +155,8 @@ class Kind:
     ) -> None:
         self.name = describe(cls)
         self.read = read
+        self.read_all = read_all
+        """Reads many at once, as often as `read` would."""
         self.native = native
         """Which reader in C does the same as `read`, if any: its name, and what it needs.
 
@@ -344,6 +350,7 @@ class Table:
         sizer = self._sizer(cls)
         if sizer is not None:
             kind.read = _asked(sizer, kind.read, kind.complain)
+            kind.read_all = None
             kind.claim = None
             kind.special = kind.view
             kind.native = None
@@ -354,6 +361,7 @@ class Table:
         elif may_be_owned and KNOWN:
             kind.class_bytes, kind.inner = bytes_of_class(cls)
             kind.read = with_class(kind.read, kind.class_bytes, kind.inner)
+            kind.read_all = None
         return kind
 
 
@@ -368,7 +376,7 @@ def _measured(cls: type, several: bool = False) -> Kind:
     if any(base is free for base in line for free in _FREE):
         return Kind(cls, _nothing, native=("nothing",))
     if id(cls) in _EXACT:
-        return Kind(cls, _EXACT[id(cls)], native=(_EXACT[id(cls)].__name__,))
+        return Kind(cls, _EXACT[id(cls)], READERS_OF_ALL.get(id(cls)), native=(_EXACT[id(cls)].__name__,))
     for base in line:
         reader = _FOREIGN.get((_module(base), _qualname(base)))
         if reader is not None:
@@ -387,7 +395,7 @@ def _measured(cls: type, several: bool = False) -> Kind:
     if measure is object.__sizeof__:
         instances = reader_of_instances(cls, several)
         if instances is not None:
-            return Kind(cls, instances, claim=claim, native=("instances",))
+            return Kind(cls, *instances, claim=claim, native=("instances",))
     view = id(cls) in _VIEWS
     nbytes = None if view else _field(line, "nbytes")
     if nbytes is not None and claim is None and flags(cls) & HAVE_GC:
@@ -397,8 +405,9 @@ def _measured(cls: type, several: bool = False) -> Kind:
     if one_block and measure is object.__sizeof__ and nbytes is None:
         return Kind(cls, read_leaf, native=("read_leaf",))
     native = ("others", None if measure is object.__sizeof__ else measure, nbytes, hidden_fields(cls))
-    read = with_attributes(cls, reader_of_others(cls, measure, nbytes), several)
-    return Kind(cls, read, view=view, claim=claim, native=native)
+    plain, read_all = reader_of_others(cls, measure, nbytes)
+    read = with_attributes(cls, plain, several)
+    return Kind(cls, read, read_all if read is plain else None, view=view, claim=claim, native=native)
 
 
 def _claims(bare: int, nbytes: Sizer) -> Sizer:

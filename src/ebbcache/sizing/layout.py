@@ -18,16 +18,18 @@ import types
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from itertools import compress, islice
+from itertools import chain, compress, islice
 from typing import Any, Final, TypeAlias
 
-from .chunks import chunk, malloc_chunk
+from .chunks import Blocks, chunk, malloc_chunk
 
 Sizer: TypeAlias = Callable[[Any], int]
 Expanded: TypeAlias = tuple[int, list[Any], float]
 """An object's own bytes, the objects (or `Part`s) it refers to, and how many each of those stands for."""
 Expand: TypeAlias = Callable[[Any, float], Expanded]
 """``(obj, cap)``: how to read objects of one type, with at most about `cap` of what they refer to."""
+ExpandAll: TypeAlias = Callable[[list[Any], float], tuple[int, list[Any]] | None]
+"""``(objs, cap)``: how to read many at once, at C's speed; None if they may refer to more than `cap`."""
 
 # Read through `type` itself, as a metaclass can put code of its own before each of these.
 class_of: Callable[[object], type] = type
@@ -47,6 +49,7 @@ _sizeof_deque: Sizer = _deque.__sizeof__
 _sizeof_bytes_io: Sizer = io.BytesIO.__sizeof__
 _len_dict: Sizer = _dict.__len__
 _keys: Callable[[Any], Iterable[Any]] = _dict.keys
+_values: Callable[[Any], Iterable[Any]] = _dict.values
 
 HEAP_TYPE: Final = 1 << 9
 HAVE_GC: Final = 1 << 14
@@ -68,6 +71,10 @@ class Part:
         self.key = key
         self.nbytes = nbytes
         self.references = references
+
+    def ask(self) -> float:
+        """Return what it takes: once nothing else holds it, as to find out may take a while."""
+        return float(self.nbytes if isinstance(self.nbytes, int) else self.nbytes())
 
 
 def _references_in_name() -> int:
@@ -138,26 +145,40 @@ def thinned(kids: Sequence[Any], cap: float) -> tuple[list[Any], float]:
     return [kids[i] for i in scatter(len(kids), few(cap))], len(kids) / few(cap)
 
 
+_leaves: Final = Blocks(chunk)
+_lists: Final = Blocks(
+    lambda size: _LIST_BLOCK + (chunk(size - _LIST + _ITEMS_HEADER) if size > _LIST else 0)
+)
+_tuples: Final = Blocks(lambda size: chunk(size + _GC_HEADER))
+_dicts: Final = Blocks(lambda size: _DICT_BLOCK + chunk(size - _DICT))
+_sets: Final = Blocks(lambda size: _SET_BLOCK + chunk(size - _SET))
+
+
 def read_leaf(obj: object, cap: float) -> Expanded:
     """Read a scalar: one block, no references."""
-    return chunk(sys.getsizeof(obj)), [], 1
+    return _leaves[obj.__sizeof__()], [], 1
 
 
 def read_list(obj: list[Any], cap: float) -> Expanded:
     """Read an exact list."""
-    items = obj.__sizeof__() - _LIST
-    return _LIST_BLOCK + chunk(items + _ITEMS_HEADER if items else 0), *thinned(obj, cap)
+    own = _lists[obj.__sizeof__()]
+    if 2 * len(obj) <= cap:
+        return own, [*obj], 1
+    return own, *thinned(obj, cap)
 
 
 def read_tuple(obj: tuple[Any, ...], cap: float) -> Expanded:
     """Read an exact tuple."""
-    return chunk(sys.getsizeof(obj)), *thinned(obj, cap)
+    own = _tuples[obj.__sizeof__()]
+    if 2 * len(obj) <= cap:
+        return own, [*obj], 1
+    return own, *thinned(obj, cap)
 
 
 def read_dict(obj: dict[Any, Any], cap: float) -> Expanded:
     """Read an exact dict."""
-    own = _DICT_BLOCK + chunk(obj.__sizeof__() - _DICT)
-    if len(obj) <= cap / 2 or (len(obj) <= cap and id(class_of(next(iter(obj.values())))) in _PLAIN):
+    own = _dicts[obj.__sizeof__()]
+    if 2 * len(obj) <= cap or (len(obj) <= cap and id(class_of(next(iter(obj.values())))) in _PLAIN):
         kids = [*obj]
         kids += obj.values()
         return own, kids, 1
@@ -175,6 +196,41 @@ def read_dict(obj: dict[Any, Any], cap: float) -> Expanded:
     return own, kids, 2 * len(obj) / len(kids)
 
 
+def _reader_of_all(own: Blocks, cls: Any) -> ExpandAll:
+    """Return what reads many exact lists, tuples or sets."""
+    own_of = own.__getitem__
+    measure: Sizer = cls.__sizeof__
+
+    def read(objs: list[Any], cap: float) -> tuple[int, list[Any]] | None:
+        if 2 * sum(map(len, objs)) > cap:
+            return None
+        return sum(map(own_of, map(measure, objs))), gc.get_referents(*objs)
+
+    return read
+
+
+def _read_dicts(objs: list[dict[Any, Any]], cap: float) -> tuple[int, list[Any]] | None:
+    length = sum(map(len, objs))
+    if 2 * length > cap:
+        return None
+    kids = gc.get_referents(*objs)
+    if len(kids) != 2 * length:
+        # It omits keys if all are str, and in CPython 3.13 what still are the values of an instance.
+        values = kids if len(kids) == length else chain.from_iterable(map(_values, objs))
+        kids = [*chain.from_iterable(objs), *values]
+    return sum(map(_dicts.__getitem__, map(_sizeof_dict, objs))), kids
+
+
+READERS_OF_ALL: Final[dict[int, ExpandAll]] = {
+    id(list): _reader_of_all(_lists, list),
+    id(tuple): _reader_of_all(_tuples, tuple),
+    id(set): _reader_of_all(_sets, set),
+    id(frozenset): _reader_of_all(_sets, frozenset),
+    id(dict): _read_dicts,
+}
+"""For exact types."""
+
+
 def read_moment(obj: datetime, cap: float) -> Expanded:
     """Read an exact datetime, whose time zone no collector sees."""
     zone = obj.tzinfo
@@ -183,7 +239,7 @@ def read_moment(obj: datetime, cap: float) -> Expanded:
 
 def read_set(obj: set[Any] | frozenset[Any], cap: float) -> Expanded:
     """Read an exact set or frozenset."""
-    own = _SET_BLOCK + chunk(obj.__sizeof__() - _SET)
+    own = _sets[obj.__sizeof__()]
     if len(obj) <= cap:
         return own, [*obj], 1
     return own, [*islice(obj, few(cap))], len(obj) / few(cap)  # in the order of hashes, as good as random
@@ -250,8 +306,10 @@ def hidden_fields(cls: type) -> int:
     return itemsize(cls) * max(0, fields[0] - fields[1])
 
 
-def reader_of_others(cls: type, measure: Sizer, nbytes: Sizer | None = None) -> Expand:
-    """Return the reader of a type known only by its C-level `__sizeof__` and `nbytes`, if it has one.
+def reader_of_others(
+    cls: type, measure: Sizer, nbytes: Sizer | None = None
+) -> tuple[Expand, ExpandAll | None]:
+    """Return the readers of a type known only by its C-level `__sizeof__` and `nbytes`, if it has one.
 
     What these say beyond the object's own structure is taken as one buffer.
     """
@@ -262,15 +320,32 @@ def reader_of_others(cls: type, measure: Sizer, nbytes: Sizer | None = None) -> 
         before += item  # PyType_GenericAlloc leaves room for a sentinel
     before += hidden_fields(cls)
 
-    def read(obj: Any, cap: float) -> Expanded:
-        total = number_of_bytes(measure(obj))
-        inline = total if item else bare
-        if nbytes is not None:
-            total = max(total, bare + number_of_bytes(nbytes(obj)))
-        own = chunk(inline + before) + chunk(max(0, total - inline))
-        return own, *thinned(gc.get_referents(obj), cap)
+    def blocks(total: int) -> int:
+        inline = number_of_bytes(total) if item else bare
+        return chunk(inline + before) + chunk(max(0, total - inline))
 
-    return read
+    own = Blocks(blocks)
+
+    def read(obj: Any, cap: float) -> Expanded:
+        kids = gc.get_referents(obj)
+        if 2 * len(kids) <= cap:
+            return own[measure(obj)], kids, 1
+        return own[measure(obj)], *thinned(kids, cap)
+
+    def read_more(obj: Any, cap: float) -> Expanded:
+        assert nbytes is not None
+        total = max(number_of_bytes(measure(obj)), bare + number_of_bytes(nbytes(obj)))
+        inline = number_of_bytes(measure(obj)) if item else bare
+        return (
+            chunk(inline + before) + chunk(max(0, total - inline)),
+            *thinned(gc.get_referents(obj), cap),
+        )
+
+    def read_all(objs: list[Any], cap: float) -> tuple[int, list[Any]] | None:
+        kids = gc.get_referents(*objs)
+        return None if 2 * len(kids) > cap else (sum(map(own.__getitem__, map(measure, objs))), kids)
+
+    return (read, read_all) if nbytes is None else (read_more, None)
 
 
 def reader_of_arrays(ndarray: type) -> Expand:

@@ -7,15 +7,20 @@ reference.
 
 from __future__ import annotations
 
-from sys import getrefcount, getsizeof
-from typing import Any, Final
+from collections import Counter
+from collections.abc import Callable
+from itertools import compress, islice, repeat
+from itertools import count as positions
+from operator import is_not
+from sys import getrefcount
+from typing import Any, Final, cast
 
-from .chunks import ROUNDED, SMALL, chunk
+from .chunks import Blocks, chunk
 from .kinds import Table
 from .layout import Part, class_of
 
-_MANY: Final = 6
-"""Objects from which on it pays to try and read them all at once."""
+_MANY: Final = 8
+"""Objects from which on it pays to have C's loops look for stretches of one type."""
 
 _CROWD: Final = 4096
 """A leaf with as many references costs each of them nothing worth counting."""
@@ -50,8 +55,6 @@ class PartTop(Top):
 
     def __init__(self, part: Part) -> None:
         super().__init__(part, 0)
-        self.nbytes = float(part.nbytes() if callable(part.nbytes) else part.nbytes)
-        part.nbytes = 0  # a function would hold what it tells of
 
     def references(self) -> int:
         """Return how many hold it, or if nobody knows, how many were met."""
@@ -92,74 +95,143 @@ IN_FOUND: Final = _references_in_dict()
 _IN_MAP: Final = _references_in_map()
 
 
-_SHORT: Final = 1 << 60
-"""An int below this, or above its negative, has two digits at most: a block as large as a float's."""
-
-_NUMBER: Final = chunk(float.__basicsize__)
+_own: Final = Blocks(chunk)
+_own_of: Final = _own.__getitem__
 
 
-def _leaves_only(kids: list[Any], leaves: set[int]) -> int:
-    """Return the bytes of `kids` if all are leaves with one reference and small, 0 if not.
+def sort_kids(
+    kids: list[Any], table: Table, below: dict[int, list[Any]], common: list[Any], shared: list[Any]
+) -> int:
+    """Return the bytes of leaves with one reference, and sort what else counts.
 
-    All in C, in half the time that a loop takes.
+    Leaves with more references go to `common`, other objects with more to `shared`, and those with one to
+    `below`, by the ids of their types.
     """
-    types = [*map(id, map(class_of, kids))]
-    found = {*types}
-    if not found <= leaves or max(map(getrefcount, kids)) != _IN_MAP:
-        return 0
-    half = len(kids) // 2
-    if len(found) == 2 and half > _MANY and types[:half].count(types[0]) == half == types.count(types[0]):
-        return _bytes_of(kids[:half], {types[0]}) + _bytes_of(kids[half:], {types[-1]})
-    return _bytes_of(kids, found)
-
-
-def _bytes_of(kids: list[Any], found: set[int]) -> int:
-    """Return the bytes of leaves of the types `found`."""
-    if found == _FLOATS or (found == _INTS and min(kids) > -_SHORT and max(kids) < _SHORT):
-        return _NUMBER * len(kids)
-    try:
-        return sum(map(_rounded, map(_str_sizeof if found == _TEXTS else getsizeof, kids)))
-    except IndexError:  # some are too large for the table
-        return sum(map(chunk, map(getsizeof, kids)))
-
-
-_FLOATS: Final = {id(float)}
-_INTS: Final = {id(int)}
-_TEXTS: Final = {id(str)}
-_rounded: Final = ROUNDED.__getitem__
-_str_sizeof: Final = str.__sizeof__
-
-
-def sort_kids(kids: list[Any], table: Table) -> tuple[int, list[Any], list[Any], list[Any]]:
-    """Return the bytes of leaves with one reference, what else has one, leaves with more, and the rest.
-
-    A leaf in a crowd is left out of `kids`, and so is what counts nothing.
-    """
-    leaves = table.leaves
-    if len(kids) >= _MANY and (size := _leaves_only(kids, leaves)):
-        return size, [], [], []
-    free = table.free
+    count = len(kids)
+    if count >= _MANY:
+        return _sort_many(kids, count, table, below, common, shared)
+    leaves, free, kinds = table.leaves, table.free, table.kinds
     size = 0
-    inner: list[Any] = []
-    common: list[Any] = []
-    shared: list[Any] = []
     for kid in kids:
         key = id(class_of(kid))
         if key in leaves:
-            references = getrefcount(kid)
-            if references == _IN_LOOP:
-                nbytes = getsizeof(kid)
-                size += ROUNDED[nbytes] if nbytes <= SMALL else chunk(nbytes)
-            elif references < _CROWD:
+            if getrefcount(kid) == _IN_LOOP:
+                size += _own[kid.__sizeof__()]
+            else:
                 common.append(kid)
         elif key in free:
             pass
         elif getrefcount(kid) == _IN_LOOP:
-            inner.append(kid)
+            if key in below:
+                below[key].append(kid)
+            else:
+                below[key] = [kid]
+        elif key in kinds:
+            shared.append(kid)
         else:
-            table.kind(kid)  # which may show that it is a leaf, or free
-            if key in leaves:
+            _sort_new(kid, table, common, shared)
+    return size
+
+
+def _sort_many(
+    kids: list[Any],
+    length: int,
+    table: Table,
+    below: dict[int, list[Any]],
+    common: list[Any],
+    shared: list[Any],
+) -> int:
+    """Do the same in C's loops for stretches of one type, such as items of lists and keys of dicts."""
+    leaves, free, kinds = table.leaves, table.free, table.kinds
+    types = [*map(class_of, kids)]
+    size = at = 0
+    while at < length:
+        cls = types[at]
+        others = map(is_not, islice(types, at, None), repeat(cls))
+        end = next(compress(positions(at), others), length)
+        if end - at < _MANY:
+            break
+        key = id(cls)
+        if key in free:
+            at = end
+            continue
+        references = [*map(getrefcount, islice(kids, at, end))]
+        stretch = kids[at:end] if end - at < length else kids
+        at = end
+        if references.count(_IN_MAP) < len(references):
+            rest = [kid for kid, count in zip(stretch, references, strict=True) if count != _IN_MAP]
+            if key not in kinds:
+                table.kind(kids[at - 1])
+                if key in free:
+                    continue
+            (common if key in leaves else shared).extend(rest)
+            if len(rest) == len(references):
+                continue
+            stretch = [kid for kid, count in zip(stretch, references, strict=True) if count == _IN_MAP]
+        if key not in leaves:
+            below[key] = below[key] + stretch if key in below else [*stretch]
+        elif cls is float:
+            size += _FLOAT * len(stretch)
+        else:
+            measure = cast(Callable[[Any], int], cls.__sizeof__)
+            size += sum(map(_own_of, map(measure, stretch)))
+    if at == length:
+        return size
+    counts = [*map(getrefcount, islice(kids, at, None))]
+    for kid, key, count in zip(
+        islice(kids, at, None), map(id, islice(types, at, None)), counts, strict=True
+    ):
+        if key in leaves:
+            if count == _IN_MAP:
+                size += _own[kid.__sizeof__()]
+            else:
                 common.append(kid)
-            elif key not in free:
-                shared.append(kid)
-    return size, inner, common, shared
+        elif key in free:
+            pass
+        elif count == _IN_MAP:
+            if key in below:
+                below[key].append(kid)
+            else:
+                below[key] = [kid]
+        elif key in kinds:
+            shared.append(kid)
+        else:
+            _sort_new(kid, table, common, shared)
+    return size
+
+
+def _sort_new(kid: Any, table: Table, common: list[Any], shared: list[Any]) -> None:
+    """Sort an object of a type not met before, which may turn out to be a leaf, or free."""
+    table.kind(kid)
+    key = id(class_of(kid))
+    if key in table.leaves:
+        common.append(kid)
+    elif key not in table.free:
+        shared.append(kid)
+
+
+_FLOAT: Final = chunk(float.__basicsize__)
+
+
+def shares(common: list[Any], slack: int) -> float:
+    """Return what leaves with several references come to, each charged by its share; empties `common`."""
+    ids = [*map(id, common)]
+    total = 0.0
+    if len(ids) < _MANY:
+        for leaf in common:
+            count = ids.count(id(leaf))
+            references = getrefcount(leaf) - _IN_LOOP + 2 - count
+            if references < _CROWD:
+                own = _own[leaf.__sizeof__()]
+                total += own / count if references - count <= slack else own / references
+        return total
+    found = dict(zip(ids, common, strict=True))
+    counts = Counter(ids).values() if len(found) < len(ids) else repeat(1)
+    common.clear()
+    everywhere = [*map(getrefcount, found.values())]
+    for leaf, count, references in zip(found.values(), counts, everywhere, strict=False):
+        references -= _IN_MAP - 1
+        if references < _CROWD:
+            own = _own[leaf.__sizeof__()]
+            total += own if references - count <= slack else own * count / references
+    return total

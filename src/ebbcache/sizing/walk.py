@@ -22,22 +22,8 @@ from typing import Any, Final, TypeAlias
 from .chunks import chunk
 from .kinds import Kind, Table
 from .layout import Expanded, Part, class_of, fixed, number_of_bytes, scatter, thinned
-from .references import IN_FOUND, PartTop, Top, sort_kids
-
-SLACK: Final = 2
-"""References from outside that a part of a value may have and still be charged to it.
-
-The variable in which a caller built the part, or the tuple of arguments it came in, is still there when the
-value is sized, and gone soon after.
-"""
-
-LEAF_SLACK: Final = 3
-"""The same for leaves, of which a program passes more around and loses less by charging one too many."""
-
-SHOWN: Final = 2
-"""What a view looks into: its base and its dtype. More are elements of an array that owns its memory."""
-
-_LARGE: Final = 1 << 20
+from .references import IN_FOUND, PartTop, Top, shares, sort_kids
+from .trees import LARGE, LEAF_SLACK, SHOWN, SLACK, Found, Level, read_trees, settle
 
 _SIZED: Final = {id(list): 1, id(tuple): 1, id(set): 1, id(frozenset): 1, id(dict): 2}
 """How many objects an item of these is."""
@@ -58,56 +44,54 @@ def weigh(table: Table, root: object, budget: int | None, *, evicted: bool = Fal
     Most values are a tree small enough for one look at each object, which is all that is done here. What is
     shared, what needs samples and what cannot be read is left to a `Walk`.
     """
-    kinds = table.kinds
-    left = sys.maxsize if budget is None else budget
-    total = 0
-    common: list[Any] = []
-    shared: list[Any] = []
-    level: list[Any] = [root]
-    below: list[Any] = []
-    done = -1  # of a level that this cannot go through
-    while level and done < 0 and len(level) * 64 < left:
-        below = []
-        for place, obj in enumerate(level):
-            kind = kinds.get(id(class_of(obj))) or table.kind(obj)
-            try:
-                size, kids, times = kind.read(obj, left)
-            except Exception:
-                size, kids, times = 0, [], 0  # it will be read again
-            if times != 1 or kind.special:
-                done = place
-                break
-            total += size
-            left -= len(kids) + 1
+    found = Found()
+    size, left, stopped = _read(table, root, sys.maxsize if budget is None else budget, found)
+    if stopped is not None:
+        walk = Walk(table, budget, left, evicted=evicted)
+        level = walk.thin([(stopped.rest, 1.0)])
+        below: _Level = [(stopped.below, 1.0)] if stopped.below else []
+        stopped = None
+        return walk.weigh(root, size, found, level, below)
+    if found.shared:
+        total = settle(table, root, size, left, found, budget, evicted)
+        if total is not None:
+            return round(total)
+        found = Found()
+        return Walk(table, budget, None, evicted=evicted).weigh(root, 0.0, found, [([root], 1.0)], [])
+    if found.common:
+        return round(size + shares(found.common, 0 if evicted else LEAF_SLACK))
+    return size
+
+
+def _read(table: Table, root: object, left: float, found: Found) -> tuple[int, float, Level | None]:
+    """Return what `read_trees` does of the tree of `root`, at less cost if that is an object and leaves."""
+    kind = table.kind(root)
+    level: dict[int, list[Any]] = {}
+    size = 0
+    if not kind.special:
+        try:
+            own, kids, times = kind.read(root, left)
+        except Exception:
+            times, kids, own = 0, [], 0
+        if times == 1:
             if kids:
-                size, inner, leaves, others = sort_kids(kids, table)
-                total += size
-                if inner:
-                    below += inner
-                common += leaves
-                shared += others
-        else:
-            level = below
-    if not (level or shared or common):
-        return total
-    kids = leaves = others = inner = []  # what is left in variables looks like held by others
-    obj = None
-    walk = Walk(table, budget, left, evicted=evicted)
-    batches: _Level = [(level, 1.0)] if level else []
-    if done >= 0:
-        del level[:done]
-    elif level:
-        batches = walk.thin(batches)
-    return walk.weigh(root, total, common, shared, batches, [(below, 1.0)] if done >= 0 and below else [])
+                left -= len(kids)
+                own += sort_kids(kids, table, level, found.common, found.shared)
+                kids = []  # what is left in variables looks like held by others
+            if not level:
+                return own, left, None
+            size = own
+    more, left, stopped = read_trees(table, level or {id(class_of(root)): [root]}, left, found)
+    return size + more, left, stopped
 
 
 class Walk:
-    """One walk over one value, of whose `budget` so many looks are `left`."""
+    """One walk over one value, of whose `budget` so many looks are `left`, or None: all."""
 
-    def __init__(self, table: Table, budget: int | None, left: int, *, evicted: bool) -> None:
+    def __init__(self, table: Table, budget: int | None, left: float | None, *, evicted: bool) -> None:
         limit = sys.maxsize if budget is None else budget
         self._table = table
-        self._left: float = left
+        self._left: float = limit if left is None else left
         self._last = -limit  # what `_left` may come down to: once it is spent, samples take as much again
         self._quota = max(64, limit // 8)  # for one level, once the budget is spent
         self._tops: dict[int, Top] = {}
@@ -121,24 +105,24 @@ class Walk:
         self,
         root: object,
         total: float,
-        common: list[Any],
-        shared: list[Any],
+        found: Found,
         level: _Level,
         below: _Level,
     ) -> int:
         """Return the bytes that would be freed with `root`.
 
-        `total` bytes of its tree were found before, `common` leaves and `shared` others to which it refers;
-        what is left of it are `level`, and `below` that.
+        `total` bytes of its tree were read before, and `found` what that refers to. What is left of it are
+        `level`, and `below` that.
         """
         top = Top(root, 0)
         self._tops[id(root)] = top
-        if common:
-            top.common.append((common, 1.0))
+        if found.common:
+            top.common.append((found.common, 1.0))
+        shared = found.shared
         shared.reverse()  # parts tell how many hold them as they were read first
         while shared:
-            alone = self._table.kind(shared[-1]).alone
-            self._refer(top, shared.pop(), 1.0, 0 if alone else self._slack)
+            strict = id(shared[-1]) in found.strict or self._table.kind(shared[-1]).alone
+            self._refer(top, shared.pop(), 1.0, 0 if strict else self._slack)
         top.nbytes = self._tree(top, 1, level, below, total)
         if self._queue:
             self._settle()
@@ -194,12 +178,14 @@ class Walk:
                         for kid in kids:
                             self._refer(top, kid, heavy * scale, 0)
                         continue
-                    size, inner, common, shared = sort_kids(kids, self._table)
+                    inner: dict[int, list[Any]] = {}
+                    common: list[Any] = []
+                    shared: list[Any] = []
+                    total += sort_kids(kids, self._table, inner, common, shared) * heavy
                     for kid in shared:
                         self._refer(top, kid, heavy * scale, 0 if kind_of(kid).alone else slack)
-                    total += size * heavy
                     if inner:
-                        below.append((inner, heavy))
+                        below += [(objs, heavy) for objs in inner.values()]
                     if common:
                         top.common.append((common, heavy * scale))
             level = self.thin(below) if below else []
@@ -349,7 +335,7 @@ class Walk:
                 self._table.note(top.obj, shared=self._outside(top))
         self._keep(root, shared)
         total = self._total(root, tops)
-        if total >= _LARGE and not self._evicted:
+        if total >= LARGE and not self._evicted:
             # A large part that the slack has us charge may still be one that every value refers to. If each
             # of them were charged with it none might get into a cache, so only the first one is.
             charged = [top for top in tops if not top.kept and top.references() > top.count]
@@ -370,6 +356,9 @@ class Walk:
     def _total(self, root: Top, tops: list[Top]) -> float:
         """Return the bytes of `root` and of the `tops` that are not kept."""
         freed = [top for top in tops if not top.kept]
+        for top in freed:
+            if isinstance(top, PartTop):
+                top.nbytes = top.obj.ask()
         sizes = [top.nbytes for top in freed if top.nbytes]
         typical = sum(sizes) / len(sizes) if sizes else 0.0  # for those that the budget did not reach
         total = root.nbytes or 0.0
