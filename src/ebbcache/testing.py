@@ -31,6 +31,10 @@ class NoMalloc:
     def trim(self, at_once: bool = False) -> None:
         """Do nothing: the test program's real heap is none of a played machine's business."""
 
+    def map_from(self, size: int) -> bool:
+        """Return False: nor is how it serves large blocks."""
+        return False
+
 
 class Machine:
     """A make-believe machine. Set `limit` and `others` (bytes) at will; then `advance` or `look`.

@@ -113,6 +113,18 @@ def test_what_a_trim_returns_comes_off_what_was_retained_and_is_no_burst_afterwa
     assert account.burst < 4 * MIB
 
 
+def test_what_is_mapped_by_itself_does_not_take_from_what_malloc_retains() -> None:
+    account = Account()
+    look(account, others=20 * MIB, cached=100 * MIB, now=0.0)
+    look(account, others=20 * MIB, cached=90 * MIB, kept=10 * MIB, now=0.1)
+    account.observe(130 * MIB, 100 * MIB, 0.2, mapped=True)  # large values came in, and usage grew
+    assert account.retained == pytest.approx(10 * MIB, rel=0.01)
+    assert account.burst < MIB
+    account.observe(130 * MIB, 104 * MIB, 0.3, mapped=True)  # small ones, into what was retained
+    assert account.retained == pytest.approx(6 * MIB, rel=0.01)
+    assert account.burst < MIB
+
+
 def test_room_for_an_unknown_burst_is_left_as_long_as_nothing_can_be_given_back() -> None:
     account = Account()
     look(account, others=56 * MIB, cached=150 * MIB, now=0.0)

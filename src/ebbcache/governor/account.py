@@ -209,6 +209,7 @@ class Account:
         idle: int = 0,
         trimmed: bool = False,
         copying: bool = False,
+        mapped: bool = False,
     ) -> None:
         """Take in one reading: `usage` under the ceiling of `limit`, `cached` in caches, at `now`.
 
@@ -216,6 +217,7 @@ class Account:
         bytes free: what of it the caches have not left there serves others' next burst. With `trimmed` it
         was just told to return what it can, so usage fell by what had been retained, as far as that goes.
         While processes are `copying` what they shared, others' growth is no part of a first burst.
+        With `mapped` it serves large values from elsewhere than what it holds free.
         """
         if limit is not None:  # nothing grows for long at a rate that fills a small container at once
             self._most, self._limit = Marks.of(limit).high, limit
@@ -230,7 +232,7 @@ class Account:
         self._now = now
         self._settle_claims(self.usage - usage, now)
         self.retained = int(self.retained * 0.5 ** (elapsed / RETAINED_HALF_LIFE))
-        self._attribute(usage - self.usage, cached - self.cached)
+        self._attribute(usage - self.usage, cached - self.cached, mapped)
         if trimmed:
             self.retained = max(0, self.retained - max(0, self.usage - usage))
         self.usage, self.cached = usage, cached
@@ -239,10 +241,12 @@ class Account:
         self._before_burst += min(announced, max(0, self.others - before))
         self._follow_others(now, elapsed, min(self.others, max(0, idle - self.retained)), copying)
 
-    def _attribute(self, grown: int, inserted: int) -> None:
+    def _attribute(self, grown: int, inserted: int, mapped: bool) -> None:
         """Book on `retained` by how much usage and cached bytes have grown between two looks."""
         if inserted < 0:
             self.retained += max(0, -inserted - max(0, -grown))
+        elif mapped:
+            self.retained -= min(self.retained, max(0, inserted - max(0, grown)))
         else:
             self.retained = max(0, self.retained - inserted)
 

@@ -3,14 +3,20 @@
 glibc keeps freed blocks for reuse; only what lies at the top of a heap goes back by itself. malloc_trim(3)
 returns every whole free page (30 to 140 ms for half a GiB), and mallinfo2(3) tells beforehand how much free
 memory there is. Other C libraries have neither: then nothing is ever worth trimming.
+
+glibc maps large blocks one by one and unmaps them when freed, but what "large" is it raises from 128 KiB up
+to 32 MiB as it sees such blocks freed; from then on they leave holes in a heap. mallopt(3) ends that.
 """
 
 from __future__ import annotations
 
 import ctypes
+import os
 from time import thread_time
 
 LONG = 0.002  # s
+MMAP_THRESHOLD = -3  # mallopt's number for it, from malloc.h
+SETTINGS = "mmap_threshold", "mmap_max", "trim_threshold", "top_pad"  # each of them fixes the threshold
 _FIELDS = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost"
 
 
@@ -19,7 +25,7 @@ class _Mallinfo2(ctypes.Structure):
 
 
 class _Glibc:
-    """The two functions, called `keeping` the interpreter lock or not.
+    """The functions, called `keeping` the interpreter lock or not.
 
     Beside busy threads a call that gives the lock up gets it back 5 to 20 ms later.
     """
@@ -31,6 +37,9 @@ class _Glibc:
         self.mallinfo2.argtypes = []
         self.malloc_trim.argtypes = [ctypes.c_size_t]
         self.malloc_trim.restype = ctypes.c_int
+        self.mallopt = library.mallopt
+        self.mallopt.argtypes = [ctypes.c_int, ctypes.c_int]
+        self.mallopt.restype = ctypes.c_int
 
 
 def _load() -> tuple[_Glibc, _Glibc] | None:
@@ -65,3 +74,15 @@ def trim(at_once: bool = False) -> None:
     """
     if _LIBC is not None:
         _LIBC[at_once].malloc_trim(0)
+
+
+def map_from(size: int) -> bool:
+    """Have malloc map every new block of `size` bytes or more by itself, so that freeing it returns it.
+
+    False where it is not glibc, or the environment says how malloc is to do it: then nothing is changed.
+    """
+    tunables = os.environ.get("GLIBC_TUNABLES", "")
+    told = any(
+        f"MALLOC_{name.upper()}_" in os.environ or f"glibc.malloc.{name}=" in tunables for name in SETTINGS
+    )
+    return _LIBC is not None and not told and bool(_LIBC[True].mallopt(MMAP_THRESHOLD, size))

@@ -116,6 +116,7 @@ class Governor:
     def _look(self, inserting: int | None = None) -> bool:
         """Read and act; for an insert of so many bytes, or (None) for the watcher, which has more time."""
         self.sight.inserting = inserting or 0
+        self.sight.heap.came_in(self.sight.inserting)
         try:
             return self._act(watching=inserting is None)
         finally:
@@ -141,6 +142,8 @@ class Governor:
             inheritance.given_up = True
             apart(False)
         before, freed = self._planner.lowest, 0
+        if self.sight.heap.mapped_from is None:
+            self._map_large()
         if watching and self._wonders:
             self._find_out()
         plan = self._plan()
@@ -260,6 +263,16 @@ class Governor:
         if not self.sight.bursting:
             self.sight.account.returned(freed, at_once, usage - self.sight.account.usage)
 
+    def _map_large(self) -> None:
+        """Have large blocks go back at once when freed, if most bytes are in such, ere any is evicted."""
+        assert self.sight.reading is not None
+        size = 0
+        if 2 * self.sight.held >= self.sight.cap:
+            size = self.sight.heap.map_large(self.sight.reading.limit)
+        if size:
+            text = "most cached bytes are in large values: malloc is to map blocks of %s and more"
+            self._news.append((logging.INFO, text, format_bytes(size)))
+
     @property
     def _pressed(self) -> bool:
         """Whether a burst may want more than the headroom that can be seen: credit is no use to it."""
@@ -272,7 +285,9 @@ class Governor:
         if self.passes["growth"] == self._grown or not self.sight.heap.may_trim("calm"):
             return False
         self._grown = self.passes["growth"]
-        return self.sight.heap.idle() >= max(self.sight.marks.high // (1 + 2 * len(self.sight.mates)), MIB)
+        # What large values, now mapped, left in the heap is of no use to those that come after them.
+        parts = (8 if self.sight.heap.mapped_from else 1) + 2 * len(self.sight.mates)
+        return self.sight.heap.idle() >= max(self.sight.marks.high // parts, MIB)
 
     def _find_out(self) -> None:
         """Trim to see what comes back, on behalf of an insert that had no time to."""

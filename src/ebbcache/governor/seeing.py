@@ -100,6 +100,7 @@ class Sight:
                 idle=self.heap.idle(),
                 trimmed=trimmed,
                 copying=self.inheritance.copying,
+                mapped=bool(self.heap.mapped_from),
             )
             self.account = account
             self.reading = reading

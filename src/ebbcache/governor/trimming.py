@@ -2,8 +2,9 @@
 
 Freed small blocks stay with malloc until somebody calls malloc_trim, which walks the whole heap (30 to
 140 ms for half a GiB) while other threads that allocate may wait. So it is asked first how much there is to
-return, and trims keep to `SHARE` of the time, more of it the shorter memory is. Bound: that share, and one
-question to malloc in `ASK_EVERY` seconds or a hundredth of the time.
+return, and trims keep to `SHARE` of the time, more of it the shorter memory is. Where most of what comes in
+is large, malloc is told once to map large blocks one by one, so that they go back when freed. Bound: that
+share, and one question to malloc in `ASK_EVERY` seconds or a hundredth of the time.
 """
 
 from __future__ import annotations
@@ -15,6 +16,13 @@ Level = Literal["calm", "soft", "hard"]
 
 ASK_EVERY = 0.25  # s: between two questions what malloc holds free
 SHARE: dict[Level, float] = {"calm": 1 / 50, "soft": 1 / 5, "hard": 1.0}  # of the time may go into trims
+
+# Bytes: the size from which blocks are to be mapped. Each new one then pays for the faults of its pages,
+# which a reused one does not; that would weigh even more with smaller ones, of which programs have more.
+LARGE = 1 << 20
+MAPPINGS = 1 << 14  # there may be of those: Linux grants a process 65530 (vm.max_map_count)
+ENOUGH = 3  # large values must have come in lately,
+FADE = 0.98  # and as many inserts count, on average, as 1 / (1 - FADE)
 
 
 class Malloc(Protocol):
@@ -28,6 +36,10 @@ class Malloc(Protocol):
         """Have malloc return what it can; with `at_once` nothing else runs meanwhile."""
         ...
 
+    def map_from(self, size: int) -> bool:
+        """Have malloc map blocks of `size` bytes or more by themselves; False where that is not to be."""
+        ...
+
 
 class Heap:
     """malloc's free memory, of which a trim would return a part. Amounts are bytes, times seconds."""
@@ -38,6 +50,8 @@ class Heap:
         self._ask_at = self._trimmed_until = float("-inf")
         self.took = 0.0  # by the last trim
         self._idle = self._hollow = 0
+        self._bytes = self._large = self._count = 0.0  # that came in lately; in large values; of these
+        self.mapped_from: int | None = None  # bytes; 0: that is not ours to say
 
     def free(self) -> int:
         """Return the bytes that malloc holds free at this moment."""
@@ -71,3 +85,24 @@ class Heap:
         self._trimmed_until = self._timer()
         self.took = self._trimmed_until - began
         self._idle, self._hollow = 0, self.free()
+
+    def came_in(self, size: int) -> None:
+        """Take note of a value of `size` bytes that an insert brought when it had to look.
+
+        Which it has to the likelier, the larger the value: the sums are those of bytes, not of values.
+        """
+        large = size >= LARGE
+        self._bytes = self._bytes * FADE + size
+        self._large = self._large * FADE + size * large
+        self._count = self._count * FADE + large
+
+    def map_large(self, limit: int) -> int:
+        """Have large blocks mapped by themselves, if most that comes in is such; return from what size on.
+
+        Done once; 0 if it is not to be. All that may be in memory, `limit`, takes few enough mappings.
+        """
+        if self.mapped_from is not None or self._count < ENOUGH or 2 * self._large < self._bytes:
+            return 0
+        size = max(LARGE, limit // MAPPINGS)
+        self.mapped_from = size if self._malloc.map_from(size) else 0
+        return self.mapped_from
