@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from ebbcache.sizing.chunks import malloc_chunk
-from ebbcache.sizing.holders import Rule
+from ebbcache.sizing.holders import InC, Rule
 from ebbcache.sizing.layout import Expand, Expanded, Part, basicsize, class_of, fixed
 
 _ARRAY: Final = 248  # ArrayData, Array, the vectors in them, and their control blocks
@@ -130,14 +130,40 @@ def _expanded(obj: Any, own: int, arrays: Iterable[Any] = (), buffers: Iterable[
     return fixed(class_of(obj)) + own, kids + gc.get_referents(obj), 1
 
 
-def _rule(read: Callable[[Any], Expanded]) -> Rule:
+_NAMES: Final = (
+    "type",
+    "num_fields",
+    "buffers",
+    "dictionary",
+    "size",
+    "address",
+    "chunks",
+    "columns",
+    "schema",
+)
+_ONE_ARRAY, _ONE_COLUMN, _ALL_COLUMNS, _ALL_ARRAYS, _ONE_BUFFER = range(5)
+
+
+def _in_c(how: int, head: int) -> InC:
+    """Let C read what arrays, columns and so on are, `head` being what they take besides."""
+
+    def native(base: type, cls: type) -> tuple[Any, ...]:
+        functions = _owners, _nodes, _schema
+        counted = _BLOCK if _counted() else -1
+        nbytes = _COLUMN, _CHUNK, _ARRAY, _CHILD, _BUFFER
+        return "arrow", how, _NAMES, *functions, *_kinds(), counted, head, *nbytes
+
+    return native
+
+
+def _rule(read: Callable[[Any], Expanded], native: InC | None = None) -> Rule:
     def whatever_the_cap(obj: Any, cap: float) -> Expanded:
         return read(obj)
 
     def of_any_class(cls: type) -> Expand:
         return whatever_the_cap
 
-    return Rule(of_any_class)
+    return Rule(of_any_class, native=native)
 
 
 def _chunks(column: Any) -> Expanded:
@@ -162,10 +188,10 @@ def _scalars(scalar: Any) -> Expanded:
     )
 
 
-arrays = _rule(lambda array: _expanded(array, 0, [array]))
-chunked = _rule(_chunks)
-tables = _rule(_columns)
-batches = _rule(lambda batch: _expanded(batch, _BATCH, batch.columns))
-buffers = _rule(lambda buffer: _expanded(buffer, 0, buffers=[buffer]))
+arrays = _rule(lambda array: _expanded(array, 0, [array]), _in_c(_ONE_ARRAY, 0))
+chunked = _rule(_chunks, _in_c(_ONE_COLUMN, _CHUNKED))
+tables = _rule(_columns, _in_c(_ALL_COLUMNS, _TABLE))
+batches = _rule(lambda batch: _expanded(batch, _BATCH, batch.columns), _in_c(_ALL_ARRAYS, _BATCH))
+buffers = _rule(lambda buffer: _expanded(buffer, 0, buffers=[buffer]), _in_c(_ONE_BUFFER, 0))
 scalars = _rule(_scalars)
 schemas = _rule(lambda schema: _expanded(schema, _SCHEMA + _FIELD * len(schema)))

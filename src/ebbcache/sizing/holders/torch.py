@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from ebbcache.sizing.chunks import malloc_chunk
 from ebbcache.sizing.holders import Rule
-from ebbcache.sizing.layout import IN_NAME, Expand, Expanded, Part, class_of, fixed
+from ebbcache.sizing.layout import IN_NAME, Expand, Expanded, Part, class_of, fixed, members
 
 _TENSOR: Final = 224  # the TensorImpl
 _STORAGE: Final = 112
@@ -78,5 +78,14 @@ def _storages(cls: type) -> Expand:
     return read
 
 
-tensors = Rule(_tensors)
+def _tensors_in_c(base: type, cls: type) -> tuple[Any, ...]:
+    core: Any = sys.modules["torch._C"]
+    names = members(base)
+    functions = core._has_storage, core._storage_address, core._storage_Use_Count
+    methods = (names[name] for name in ("storage_offset", "element_size", "numel"))
+    fields = (names[name] for name in ("_base", "grad", "requires_grad", "is_leaf"))
+    return "tensors", *functions, *methods, *fields, _TENSOR, _STORAGE, _VIEW, _AUTOGRAD
+
+
+tensors = Rule(_tensors, native=_tensors_in_c)
 storages = Rule(_storages)

@@ -9,7 +9,7 @@
 #include "sizing.h"
 
 /* What a field of `obj` holds: a new reference, or NULL with an exception. May call out. */
-static PyObject *
+PyObject *
 field_of(PyObject *field, PyObject *obj)
 {
     return Py_TYPE(field)->tp_descr_get(field, obj, (PyObject *)Py_TYPE(obj));
@@ -22,7 +22,7 @@ is_field(PyObject *obj)
            Py_TYPE(obj)->tp_descr_get != NULL;
 }
 
-static int
+int
 are_fields(PyObject *fields, Py_ssize_t from, Py_ssize_t to)
 {
     for (Py_ssize_t i = from; i < to; i++)
@@ -138,13 +138,6 @@ image_fill(Rule *rule)
     return PyTuple_GET_SIZE(rule->data) == 6 && are_fields(rule->data, 1, 3);
 }
 
-/* A number that the rule was given; these are small ints, which cannot fail. */
-static double
-number(PyObject *data, Py_ssize_t i)
-{
-    return (double)PyLong_AsSsize_t(PyTuple_GET_ITEM(data, i));
-}
-
 int
 read_image(Walk *w, const Rule *rule, PyObject *obj, double *own)
 {
@@ -160,10 +153,10 @@ read_image(Walk *w, const Rule *rule, PyObject *obj, double *own)
         int one = strcmp(text, "1") == 0 || strcmp(text, "L") == 0 || strcmp(text, "P") == 0;
         int two = strncmp(text, "I;16", 4) == 0 || strncmp(text, "BGR;1", 5) == 0;
         double pixels = width * (one ? 1 : two ? 2 : 4) * height;
-        *own += malloc_chunk(number(data, 3)) + malloc_chunk(8 * height);
-        *own += malloc_chunk(16 * (1 + (double)(long long)(pixels / number(data, 5)))) + malloc_chunk(pixels);
+        *own += malloc_chunk(number_in(data, 3)) + malloc_chunk(8 * height);
+        *own += malloc_chunk(16 * (1 + (double)(long long)(pixels / number_in(data, 5)))) + malloc_chunk(pixels);
         if (strcmp(text, "P") == 0 || strcmp(text, "PA") == 0)
-            *own += malloc_chunk(number(data, 4));
+            *own += malloc_chunk(number_in(data, 4));
     }
     Py_XDECREF(mode);
     Py_XDECREF(size);
@@ -266,10 +259,10 @@ document_bytes(Walk *w, PyObject *obj, double *bytes)
     long long counts[4];
     count_nodes(node->doc, counts);
     double elements = (double)counts[ELEMENTS], attributes = (double)counts[ATTRIBUTES];
-    *bytes = number(data, 3) + (elements + (double)counts[TEXTS]) * number(data, 4) + attributes * number(data, 5);
+    *bytes = number_in(data, 3) + (elements + (double)counts[TEXTS]) * number_in(data, 4) + attributes * number_in(data, 5);
     if (PyTuple_GET_ITEM(data, 2) == Py_True)
-        *bytes += (elements + 2 * attributes) * number(data, 6);
-    if (counts[TEXTS] && (double)counts[LENGTH] > number(data, 7) * (double)counts[TEXTS])
+        *bytes += (elements + 2 * attributes) * number_in(data, 6);
+    if (counts[TEXTS] && (double)counts[LENGTH] > number_in(data, 7) * (double)counts[TEXTS])
         *bytes += (double)counts[TEXTS] * malloc_chunk((double)(counts[LENGTH] / counts[TEXTS] + 1));
     return 0;
 }

@@ -522,8 +522,11 @@ read_object(Walk *w, const Rule *rule, PyObject *obj, double cap, double *own)
         return read_image(w, rule, obj, own);
     case ELEMENT:
         return read_element(w, rule, obj, cap, own);
+    case ARROW:
+        return read_arrow(w, rule, obj, own);
     case ARRAY:
-        done = read_ndarray(w, rule, obj, cap, own);
+    case TENSOR:
+        done = rule->code == ARRAY ? read_ndarray(w, rule, obj, cap, own) : read_tensor(w, rule, obj, own);
         if (done <= 0)
             return done;
         rule = rule_of(w, obj);
@@ -572,6 +575,8 @@ count_kids(Walk *w, const Rule *rule, PyObject *obj, double cap)
         count = 2 * PyDict_GET_SIZE(obj);
         break;
     case ARRAY:
+    case TENSOR:
+    case ARROW:
     case PYTHON:
         if (ask_python(w, rule->read, obj, cap, &own, &times) < 0)
             PyErr_Clear();

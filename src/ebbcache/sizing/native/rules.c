@@ -118,6 +118,8 @@ static const struct {
     {"dtypes", DTYPE},
     {"images", IMAGE},
     {"elements", ELEMENT},
+    {"tensors", TENSOR},
+    {"arrow", ARROW},
     {"read_dict", DICT},
     {"read_dict_subclass", DICT_SUBCLASS},
     {"read_ordered_dict", ORDERED_DICT},
@@ -150,6 +152,10 @@ can_follow(Rule *rule, PyTypeObject *type)
         return image_fill(rule);
     case ELEMENT:
         return element_fill(rule, type);
+    case TENSOR:
+        return tensor_fill(rule);
+    case ARROW:
+        return arrow_fill(rule);
     default:
         return 1;
     }

@@ -4,6 +4,7 @@
  * layout.c   how objects lie in memory: blocks, and what only C can see
  * read.c     the readers of layout.py: what an object refers to
  * holders.c  rules that kinds.py and holders/ declare as data, and trees of lxml
+ * libraries.c  torch's tensors and Arrow's arrays
  * arrays.c   numpy's arrays
  * tree.c     one tree of objects with one reference each, and what it shares
  * walk.c     what is shared with whom, and the sum
@@ -65,6 +66,8 @@ typedef enum {
     DTYPE,   /* numpy's */
     IMAGE,   /* Pillow's */
     ELEMENT, /* lxml's */
+    TENSOR,  /* torch's */
+    ARROW,
     OTHER,  /* instances of classes in Python, and what is known by its __sizeof__ and nbytes */
     PYTHON, /* read by a function in Python */
 } Code;
@@ -250,6 +253,22 @@ int image_fill(Rule *);
 int read_image(Walk *, const Rule *, PyObject *obj, double *own);
 int element_fill(Rule *, PyTypeObject *);
 int read_element(Walk *, const Rule *, PyObject *obj, double cap, double *own);
+
+PyObject *field_of(PyObject *field, PyObject *obj);
+int are_fields(PyObject *fields, Py_ssize_t from, Py_ssize_t to);
+
+/* A number that a rule declares. These are small ints, which cannot fail. */
+static inline double
+number_in(PyObject *data, Py_ssize_t i)
+{
+    return (double)PyLong_AsSsize_t(PyTuple_GET_ITEM(data, i));
+}
+
+/* libraries.c */
+int tensor_fill(Rule *);
+int read_tensor(Walk *, const Rule *, PyObject *obj, double *own);
+int arrow_fill(Rule *);
+int read_arrow(Walk *, const Rule *, PyObject *obj, double *own);
 
 /* arrays.c */
 int array_fill(Rule *);
