@@ -352,6 +352,66 @@ def test_nodes_of_lxml_are_counted_alike(name: str) -> None:
         assert native == python
 
 
+ARROW: dict[str, Callable[[Any], Any]] = {
+    "array": lambda pa: pa.array([1.5, None, 2.5] * 99),
+    "texts": lambda pa: pa.array(["some text", "another"] * 99),
+    "lists": lambda pa: pa.array([[n, n] for n in range(99)]),
+    "structs": lambda pa: pa.array([{"a": n, "b": str(n)} for n in range(99)]),
+    "words": lambda pa: pa.array(["some text", "another"] * 99).dictionary_encode(),
+    "nothing": lambda pa: pa.array([]),
+    "slice": lambda pa: pa.array([1.5] * 999)[5:7],
+    "column": lambda pa: pa.chunked_array([[1.5] * 99, [2.5] * 9]),
+    "table": lambda pa: pa.table({"a": [1.5] * 99, "b": ["text"] * 99}),
+    "batch": lambda pa: pa.table({"a": [1.5] * 99, "b": ["text"] * 99}).to_batches()[0],
+    "buffer": lambda pa: pa.py_buffer(bytes(3000)),
+    "same twice": lambda pa: [one := pa.array([1.5] * 999), one[5:7], pa.table({"a": one})],
+}
+
+
+@pytest.mark.parametrize("name", ARROW)
+def test_same_answers_for_arrow(name: str) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    from ebbcache.sizing.holders import arrow
+
+    value = ARROW[name](pyarrow)
+    for each in (value, [value, ARROW[name](pyarrow)]):
+        arrow._first.clear()  # else the first to be asked is charged
+        native = sizing.sizeof(each)
+        arrow._first.clear()
+        assert native == sizing.python_sizeof(each) > 100
+
+
+TENSORS: dict[str, Callable[[Any], Any]] = {
+    "tensor": lambda torch: torch.arange(999.0),
+    "view": lambda torch: torch.arange(999.0)[5:7],
+    "view and base": lambda torch: [base := torch.arange(999.0), base[5:7], base.expand(5, 999)],
+    "gradient": lambda torch: trained(torch),
+    "graph": lambda torch: (torch.ones(99, requires_grad=True) * 2).exp(),
+    "sparse": lambda torch: torch.eye(20).to_sparse(),
+    "parameter": lambda torch: torch.nn.Parameter(torch.ones(99)),
+    "layer": lambda torch: torch.nn.Linear(9, 5),
+    "empty": lambda torch: torch.empty(0),
+}
+
+
+def trained(torch: Any) -> Any:
+    out = torch.ones(99, requires_grad=True)
+    (out * 2).sum().backward()
+    return out
+
+
+@pytest.mark.parametrize("name", TENSORS)
+def test_same_answers_for_tensors(name: str) -> None:
+    make = functools.partial(TENSORS[name], pytest.importorskip("torch"))
+    value = make()
+    native, python = both(value)
+    assert native == python > 100
+    native, python = both([make(), make()])
+    assert native == python > 200
+    native, python = both([value, value, make()])
+    assert native == python > 100
+
+
 def test_an_element_counts_its_document_if_nobody_else_holds_it() -> None:
     etree = pytest.importorskip("lxml.etree")
     root = etree.fromstring(TREES["texts"])
