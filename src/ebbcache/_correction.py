@@ -17,8 +17,8 @@ from typing import Any, Final
 from ebbcache.store import Entry
 
 EVERY: Final = 4
-"""One victim in as many is measured again: where values share parts samples lie far apart, and with one in 16
-what was freed in a run was off by more than a tenth four times in eighteen."""
+"""One victim in as many is measured again: where values share parts samples lie far apart, and with one in
+16 what was freed in a run was off by more than a tenth four times in eighteen."""
 
 SECONDS: Final = 0.002
 """How long measuring may take in one shrink, before the last measurement."""
