@@ -15,7 +15,6 @@ import os
 import re
 import sys
 import sysconfig
-import tempfile
 from collections.abc import Callable
 from typing import Any
 
@@ -42,7 +41,7 @@ class _MallInfo(ctypes.Structure):
 
 
 _libc: Any = ctypes.CDLL(None) if sys.platform != "win32" else None
-_stats = tempfile.TemporaryFile()  # noqa: SIM115 (open as long as the process)
+_REPORT = 1 << 16  # bytes; more than what `_debugmallocstats` writes
 
 
 def glibc() -> bool:
@@ -64,19 +63,19 @@ def why_not() -> str | None:
 
 def _pymalloced() -> int:
     """Return the bytes in the blocks that pymalloc has given out."""
-    _stats.seek(0)
-    _stats.truncate()
+    stats = os.memfd_create("stats")
     sys.stderr.flush()
     kept = os.dup(2)
-    os.dup2(_stats.fileno(), 2)
+    os.dup2(stats, 2)
     try:
         sys._debugmallocstats()  # writes to C's stderr
         _libc.fflush(None)
+        os.lseek(stats, 0, os.SEEK_SET)
+        found = _ALLOCATED.search(os.read(stats, _REPORT))
     finally:
         os.dup2(kept, 2)
         os.close(kept)
-    _stats.seek(0)
-    found = _ALLOCATED.search(_stats.read())
+        os.close(stats)
     assert found is not None
     return int(found[1].replace(b",", b""))
 

@@ -26,7 +26,7 @@ def holders(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         kinds,
         "_measured",
-        lambda cls, several=False: kinds.Kind(cls, read) if cls is Holder else measured(cls),
+        lambda cls, obj, several=False: kinds.Kind(cls, read) if cls is Holder else measured(cls, obj),
     )
 
 

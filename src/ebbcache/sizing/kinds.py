@@ -18,7 +18,14 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final, cast
 
-from .classes import bytes_of_class, with_class
+from .classes import (
+    bytes_of_class,
+    is_passing,
+    looks_like_its_bases,
+    whole_class,
+    with_any_class,
+    with_class,
+)
 from .holders import rule_for
 from .instances import KNOWN, reader_of_instances, with_attributes
 from .layout import (
@@ -54,6 +61,7 @@ from .layout import (
     reader_of_others,
     reader_of_scalars,
 )
+from .opaque import exporter, fields_of, with_fields
 
 _log = logging.getLogger("ebbcache.sizing")
 _module: Callable[[type], object] = type.__dict__["__module__"].__get__
@@ -67,7 +75,6 @@ _FREE: Final[tuple[type, ...]] = (
     types.EllipsisType,
     types.NotImplementedType,
     types.ModuleType,
-    types.CodeType,
     types.GetSetDescriptorType,
     types.MemberDescriptorType,
     types.MethodDescriptorType,
@@ -294,7 +301,7 @@ class Table:
         key = id(cls)
         kind = self.kinds.get(key)
         if kind is None:
-            kind = self._of_shape(cls) or self._classify(cls, may_be_owned=_adds_nothing(cls))
+            kind = self._of_shape(cls, obj) or self._classify(cls, obj)
             if kind.several:
                 return kind
             # Two threads may both do this; the later kind wins, and both are right.
@@ -302,13 +309,14 @@ class Table:
             self.kinds[key] = kind
         return kind
 
-    def _of_shape(self, cls: type) -> Kind | None:
-        """Return the kind of all classes that add nothing to the same bases, if `cls` seems to be passing.
+    def _of_shape(self, cls: type, obj: object) -> Kind | None:
+        """Return the kind of all classes that add as little to the same bases, if `cls` may be passing.
 
         Some programs make a class for each value (`email` does for a header), and to remember all of these
         would take more than the values do.
         """
-        if not _adds_nothing(cls) or id(cls) in self._sizers:
+        adds_nothing = _adds_nothing(cls)
+        if id(cls) in self._sizers or not (adds_nothing or (looks_like_its_bases(cls) and is_passing(cls))):
             return None
         if len(self._met) >= _REMEMBERED:
             self._met.clear()
@@ -316,12 +324,12 @@ class Table:
         if met > _MET:
             return None
         bases = mro(cls)[1:]
-        shape = (basicsize(cls), flags(cls), *map(id, bases))
+        shape = (adds_nothing, basicsize(cls), flags(cls), *map(id, bases))
         kind, references = self._shapes.get(shape, (None, ()))
         if kind is None or any(ref() is not base for ref, base in zip(references, bases, strict=True)):
             if len(self._shapes) >= _SHAPES:
                 return None
-            kind = self._classify(cls, several=True, may_be_owned=True)
+            kind = self._classify(cls, obj, several=True)
             if kind.read is _nothing or kind.read is read_leaf:
                 return None
             kind.several = True
@@ -345,8 +353,8 @@ class Table:
                     return found[1]
         return None
 
-    def _classify(self, cls: type, *, several: bool = False, may_be_owned: bool = False) -> Kind:
-        kind = _measured(cls, several)
+    def _classify(self, cls: type, obj: object, *, several: bool = False) -> Kind:
+        kind = _measured(cls, obj, several)
         sizer = self._sizer(cls)
         if sizer is not None:
             kind.read = _asked(sizer, kind.read, kind.complain)
@@ -358,10 +366,20 @@ class Table:
             self.free.add(id(cls))
         elif kind.read is read_leaf:
             self.leaves.add(id(cls))
-        elif may_be_owned and KNOWN:
+        elif not KNOWN or kind.alone:
+            pass
+        elif _adds_nothing(cls):
             kind.class_bytes, kind.inner = bytes_of_class(cls)
             kind.read = with_class(kind.read, kind.class_bytes, kind.inner)
             kind.read_all = None
+        elif is_passing(cls):
+            kind.read_all = None
+            if several:
+                kind.read = with_any_class(kind.read, self.kind)
+                kind.native = None
+            else:
+                kind.class_bytes, kind.inner = whole_class(cls, self.kind)
+                kind.read = with_class(kind.read, kind.class_bytes, kind.inner)
         return kind
 
 
@@ -369,8 +387,8 @@ def _adds_nothing(cls: type) -> bool:
     return bool(flags(cls) & HEAP_TYPE) and members(cls).keys() <= _ADDS_NOTHING
 
 
-def _measured(cls: type, several: bool = False) -> Kind:
-    """Return the kind of `cls` as far as we can tell by ourselves."""
+def _measured(cls: type, obj: object, several: bool = False) -> Kind:
+    """Return the kind of `cls`, of which `obj` is one, as far as we can tell by ourselves."""
     line = mro(cls)
     native: tuple[Any, ...] | None
     if any(base is free for base in line for free in _FREE):
@@ -401,12 +419,17 @@ def _measured(cls: type, several: bool = False) -> Kind:
     if nbytes is not None and claim is None and flags(cls) & HAVE_GC:
         # What it refers to may be just that memory.
         claim, nbytes = _claims(basicsize(cls), nbytes), None
-    one_block = not (itemsize(cls) or flags(cls) & (HAVE_GC | HEAP_TYPE))
+    fields = fields_of(cls, obj)
+    if measure is object.__sizeof__ and nbytes is None and claim is None:
+        nbytes = exporter(cls, obj)
+    one_block = not (itemsize(cls) or flags(cls) & (HAVE_GC | HEAP_TYPE) or fields)
     if one_block and measure is object.__sizeof__ and nbytes is None:
         return Kind(cls, read_leaf, native=("read_leaf",))
     native = ("others", None if measure is object.__sizeof__ else measure, nbytes, hidden_fields(cls))
     plain, read_all = reader_of_others(cls, measure, nbytes)
     read = with_attributes(cls, plain, several)
+    if fields:
+        read, native = with_fields(read, fields), None
     return Kind(cls, read, read_all if read is plain else None, view=view, claim=claim, native=native)
 
 

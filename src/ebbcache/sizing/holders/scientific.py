@@ -9,12 +9,13 @@ from __future__ import annotations
 import gc
 from typing import Any, Final
 
-from ebbcache.sizing.chunks import malloc_chunk
+from ebbcache.sizing.chunks import chunk, malloc_chunk
 from ebbcache.sizing.holders import Rule
-from ebbcache.sizing.layout import Expand, Expanded, class_of, fixed, members
+from ebbcache.sizing.layout import Expand, Expanded, basicsize, class_of, fixed, header, members
 
 _NODE: Final = 64
 _KD_NODE: Final = 80
+_NDITER: Final = 320  # an iterator over one or two arrays
 _VIEWS: Final = 2400  # the arrays' heads, and the views through which a tree looks into them
 
 
@@ -88,6 +89,40 @@ def _views_in_c(base: type, cls: type) -> tuple[Any, ...]:
     return "plain", fixed(base), False, (*_fields_of_views(base),)
 
 
+def _voids(cls: type) -> Expand:
+    void: Any = cls
+    base_of, dtype_of, nbytes_of = (getattr(void, name).__get__ for name in ("base", "dtype", "nbytes"))
+
+    def read(obj: Any, cap: float) -> Expanded:
+        base = base_of(obj)
+        own = 0 if base is not None else malloc_chunk(nbytes_of(obj))
+        return fixed(class_of(obj)) + own, [dtype_of(obj)] if base is None else [base, dtype_of(obj)], 1
+
+    return read
+
+
+def _characters(cls: type) -> Expand:
+    def read(obj: Any, cap: float) -> Expanded:
+        kind = class_of(obj)
+        more = basicsize(kind) + header(kind)
+        if isinstance(obj, bytes):
+            return chunk(bytes.__sizeof__(obj) + more - basicsize(bytes)), [], 1
+        return chunk(more) + chunk(max(0, str.__sizeof__(obj) - basicsize(str))), [], 1
+
+    return read
+
+
+def _iterations(cls: type) -> Expand:
+    iteration: Any = cls
+    of_each: Any = iteration.__dict__.get("iters") or iteration.__dict__["operands"]
+    more = 0 if "iters" in iteration.__dict__ else _NDITER
+
+    def read(obj: Any, cap: float) -> Expanded:
+        return fixed(cls) + more, [*of_each.__get__(obj)], 1
+
+    return read
+
+
 def _backed(cls: type) -> Expand:
     def read(obj: Any, cap: float) -> Expanded:
         return fixed(class_of(obj)), gc.get_referents(obj), 1  # its nbytes are those of the array below
@@ -111,5 +146,8 @@ kd_trees = Rule(_kd_trees)
 neighbours = Rule(_neighbours)
 dtypes = Rule(_dtypes, native=_dtypes_in_c)
 views = Rule(_views, view=True, native=_views_in_c)
+voids = Rule(_voids, view=True)
+characters = Rule(_characters)
+iterations = Rule(_iterations)
 backed = Rule(_backed, native=_backed_in_c)
 hash_tables = Rule(_hash_tables)
