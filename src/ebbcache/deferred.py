@@ -12,6 +12,7 @@ import weakref
 from collections.abc import Callable
 
 from ebbcache.forking import in_child
+from ebbcache.gil import taking
 from ebbcache.shrinkers import ShrinkFunction, SizeFunction, hold, registered, whole
 from ebbcache.units import format_bytes, parse_bytes
 
@@ -63,15 +64,23 @@ class Deferred:
             return 0
         if hard:
             freed = whole(func(target, True))
-            with _lock:
-                self._debt = self._debt - freed if self._debt > freed else 0
+            for _ in taking(_lock):
+                try:
+                    self._debt = self._debt - freed if self._debt > freed else 0
+                finally:
+                    _lock.release()
+                break
             return freed
         size = self._size()
         held = None if size is None else size()
         most = None if held is None else whole(held)
-        with _lock:
-            debt = self._debt + target
-            self._debt = debt if most is None or debt < most else most
+        for _ in taking(_lock):
+            try:
+                debt = self._debt + target
+                self._debt = debt if most is None or debt < most else most
+            finally:
+                _lock.release()
+            break
         return 0
 
     def pay(self, limit: int | str | None = None) -> int:
@@ -90,16 +99,24 @@ class Deferred:
         due = 0
         paid = False
         try:
-            with _lock:
-                # Taken off before the call, so that two threads never pay the same debt.
-                due = self._debt if limit is None or self._debt < limit else limit
-                self._debt -= due
+            for _ in taking(_lock):
+                try:
+                    # Taken off before the call, so that two threads never pay the same debt.
+                    due = self._debt if limit is None or self._debt < limit else limit
+                    self._debt -= due
+                finally:
+                    _lock.release()
+                break
             freed = whole(func(due, False)) if due else 0
             paid = True
         finally:
             if not paid:
-                with _lock:
-                    self._debt += due
+                for _ in taking(_lock):
+                    try:
+                        self._debt += due
+                    finally:
+                        _lock.release()
+                    break
         return freed
 
     def __repr__(self) -> str:

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 
 from ebbcache.clock import clock
 from ebbcache.forking import in_child
+from ebbcache.gil import taking
 from ebbcache.shrinkers import Gave, Offer, Shrinker, registered
 from ebbcache.units import parse_bytes
 
@@ -144,10 +145,15 @@ def reclaim(
     try:
         # No call and no allocation inside: neither an interrupt nor a finaliser can come in between, and
         # `finally` gives back exactly what was taken.
-        with _state.gate:
-            running = _state.running
-            if running is None:
-                _state.running = mine
+        gate = _state.gate
+        for _ in taking(gate):
+            try:
+                running = _state.running
+                if running is None:
+                    _state.running = mine
+            finally:
+                gate.release()
+            break
         if running is None:
             playing = [s for s in registered() if s.tallies or not tallied_only]
             most = _machine() if most is None else most
@@ -155,9 +161,8 @@ def reclaim(
         elif running.thread != mine.thread and running.over.acquire(timeout=max(wait, 0.0)):
             running.over.release()
     finally:
-        with _state.gate:
-            if _state.running is mine:
-                _state.running = None
+        if _state.running is mine:  # nobody else changes it as long as it is
+            _state.running = None
         mine.over.release()
     return Reclaimed(
         target,

@@ -1,15 +1,28 @@
-"""Whether threads take turns: free-threaded CPython (PEP 703) runs them side by side.
+"""Whether threads take turns, and locks that no interrupt leaves taken.
 
-The native store says that it can do without a GIL and does the work there, too; the pure one brings locks
-along, of which it has no need elsewhere. Bound: asked once.
+Free-threaded CPython (PEP 703) runs threads side by side. The native store says that it can do without a
+GIL and does the work there, too; the pure one brings locks along, of which it has no need elsewhere.
+A signal's handler runs after a call (Python/bytecodes.c: _CHECK_PERIODIC). Since CPython 3.14 the
+`__enter__` of a with statement is such a call, and the block's exit is not yet arranged for: a handler that
+raises just then leaves the lock taken. Bound: O(1).
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from threading import RLock
 
 
 def is_free_threaded() -> bool:
     """Return whether there is no GIL at this moment."""
     asked = getattr(sys, "_is_gil_enabled", None)
     return asked is not None and not asked()
+
+
+def taking(lock: RLock) -> Iterator[object]:
+    """Return what takes `lock` as a for statement's next step, which is no call: nothing comes in between.
+
+    A ``try`` follows at once, which releases it; the loop ends with a ``break``.
+    """
+    return iter(lock.acquire, None)

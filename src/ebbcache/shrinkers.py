@@ -26,6 +26,7 @@ from typing import Any, TypeVar, cast, overload
 
 from ebbcache.clock import clock
 from ebbcache.forking import in_child
+from ebbcache.gil import taking
 from ebbcache.units import format_bytes
 
 __all__ = ["Gave", "Offer", "Record", "Shrinker", "register_shrinker", "registered"]
@@ -347,9 +348,13 @@ class Shrinker:
         error = f"{what}: {text}"
         # Text, not the exception or its class: those would keep frames and modules alive.
         cause = f"{what} {type(exc).__module__}.{type(exc).__qualname__}"
-        with _lock:
-            self._errors += 1
-            self._last_error = error
+        for _ in taking(_lock):
+            try:
+                self._errors += 1
+                self._last_error = error
+            finally:
+                _lock.release()
+            break
         if cause not in self._causes and len(self._causes) < MOST_CAUSES:
             self._causes.add(cause)
             try:

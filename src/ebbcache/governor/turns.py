@@ -11,6 +11,8 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
+from ebbcache.gil import taking
+
 T = TypeVar("T")
 
 
@@ -42,23 +44,30 @@ class Turns:
         try:
             return work() if self._take(turn, seconds) else None
         finally:
-            with self._gate:
-                if self._running is turn:
-                    self._running = None
+            if self._running is turn:  # nobody else changes it as long as it is; no call for an interrupt
+                self._running = None
             turn.over.release()
 
     def _take(self, turn: _Turn, seconds: float) -> bool:
         """Make `turn` the one that runs, if need be after another thread's, within `seconds`."""
-        with self._gate:
-            running = self._running
-            if running is None:
-                self._running = turn
+        running = self._start(turn)
         if running is not None and running.thread != turn.thread and running.over.acquire(timeout=seconds):
             running.over.release()
-            with self._gate:
-                if self._running is None:
-                    self._running = turn
+            self._start(turn)
         return self._running is turn
+
+    def _start(self, turn: _Turn) -> _Turn | None:
+        """Make `turn` the one that runs if none does, else return that one."""
+        gate = self._gate
+        for _ in taking(gate):
+            try:
+                running = self._running
+                if running is None:
+                    self._running = turn
+            finally:
+                gate.release()
+            return running
+        raise AssertionError("a lock is taken in the end")
 
     def mine(self) -> bool:
         """Return whether this thread is in the middle of a turn."""

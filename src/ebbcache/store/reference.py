@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from ebbcache.gil import taking
 from ebbcache.store.density import LOWEST, UNTIMED, densities, density_class
 from ebbcache.store.entry import Entry, K, V, chain_of
 from ebbcache.store.heap import moment
@@ -135,10 +136,14 @@ class Store(Table[K, V]):
             for entry in self._snapshot():
                 entries[entry.serial] = entry
             table = {**self._table}
-            with self._lock:
-                if self._version == version:
-                    self._table = table
-                    self._entries = entries
+            for _ in taking(self._lock):
+                try:
+                    if self._version == version:
+                        self._table = table
+                        self._entries = entries
+                finally:
+                    self._lock.release()
+                break
 
     def _ranked(self, n: int, hottest: bool) -> list[Entry[K, V]]:
         """Return up to `n` live entries from the cold (or hot) end of the order of eviction."""

@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterator, MutableMapping
 from typing import Any, ClassVar, TypeVar, overload
 
 from ebbcache.clock import clock
+from ebbcache.gil import taking
 from ebbcache.store.entry import Entry, K, V, match
 from ebbcache.store.forked import remember
 from ebbcache.store.heap import LazyHeap, moment
@@ -301,36 +302,41 @@ class Table(MutableMapping[K, V]):
             if old is None:
                 entry.hits = self._welcome(h) if first is None else first
             try:
-                with self._lock:
-                    table = self._table
-                    if (h in table and table[h] is bucket) if bucket is not None else h not in table:
-                        # What may run out of memory comes first, and is harmless alone: a slot whose serial
-                        # is unknown is a dead one, and an entry that nobody can look up is taken out again.
-                        entries = self._entries
-                        slots = self._slots
-                        slots += slot
-                        entries[serial] = entry
-                        try:
-                            table[h] = fresh
-                        except BaseException:
-                            if slot:
-                                del entries[serial]
+                for _ in taking(self._lock):
+                    try:
+                        table = self._table
+                        if (h in table and table[h] is bucket) if bucket is not None else h not in table:
+                            # What may run out of memory comes first, and is harmless alone: a slot whose
+                            # serial is unknown is a dead one, and an entry that nobody can look up is taken
+                            # out again.
+                            entries = self._entries
+                            slots = self._slots
+                            slots += slot
+                            entries[serial] = entry
+                            try:
+                                table[h] = fresh
+                            except BaseException:
+                                if slot:
+                                    del entries[serial]
+                                else:
+                                    entries[serial] = old  # type: ignore[assignment]
+                                raise
+                            if old is None:
+                                self.nbytes += size
+                                self._weight += weight
                             else:
-                                entries[serial] = old  # type: ignore[assignment]
-                            raise
-                        if old is None:
-                            self.nbytes += size
-                            self._weight += weight
-                        else:
-                            if slot:
-                                del entries[old.serial]
-                            self.nbytes += size - old.size
-                            self._weight += weight - old.weight
-                        if cost is not None:
-                            self._cost_total += cost
-                            self._cost_count += 1
-                        self._version += 1
-                        linked = True
+                                if slot:
+                                    del entries[old.serial]
+                                self.nbytes += size - old.size
+                                self._weight += weight - old.weight
+                            if cost is not None:
+                                self._cost_total += cost
+                                self._cost_count += 1
+                            self._version += 1
+                            linked = True
+                    finally:
+                        self._lock.release()
+                    break
                 if linked:
                     self._announce(entry, bool(slot))
             except BaseException:
@@ -371,19 +377,23 @@ class Table(MutableMapping[K, V]):
                     return False
                 if len(rest) == 1:
                     rest = rest[0]
-            with self._lock:
-                table = self._table
-                if h in table and table[h] is bucket:
-                    if rest is None:
-                        del table[h]
-                    else:
-                        table[h] = rest
-                    entries = self._entries
-                    del entries[entry.serial]
-                    self.nbytes -= entry.size
-                    self._weight -= entry.weight
-                    self._version += 1
-                    return True
+            for _ in taking(self._lock):
+                try:
+                    table = self._table
+                    if h in table and table[h] is bucket:
+                        if rest is None:
+                            del table[h]
+                        else:
+                            table[h] = rest
+                        entries = self._entries
+                        del entries[entry.serial]
+                        self.nbytes -= entry.size
+                        self._weight -= entry.weight
+                        self._version += 1
+                        return True
+                finally:
+                    self._lock.release()
+                break
 
     def _take(self, key: object, h: int) -> Entry[K, V] | None:
         """Remove and return the live entry of `key`, whose hash is `h`; None if there is none. O(1)."""
@@ -395,12 +405,16 @@ class Table(MutableMapping[K, V]):
     def _resize(self, entry: Entry[K, V], size: int) -> bool:
         """Give `entry` a new size in bytes; return whether it was still linked. O(1)."""
         serial = entry.serial
-        with self._lock:
-            entries = self._entries
-            if serial in entries and entries[serial] is entry:
-                self.nbytes += size - entry.size
-                entry.size = size
-                return True
+        for _ in taking(self._lock):
+            try:
+                entries = self._entries
+                if serial in entries and entries[serial] is entry:
+                    self.nbytes += size - entry.size
+                    entry.size = size
+                    return True
+            finally:
+                self._lock.release()
+            break
         return False
 
     def _drain(self) -> list[Entry[K, V]]:
@@ -409,16 +423,20 @@ class Table(MutableMapping[K, V]):
         entries = self._empty()
         slots: list[int] = []
         due = self._heap()
-        with self._lock:
-            self._version += 1
-            old = self._entries
-            self._table = table
-            self._entries = entries
-            self._slots = slots
-            self._due = due
-            self._unordered = False
-            self.nbytes = 0
-            self._weight = 0
+        for _ in taking(self._lock):
+            try:
+                self._version += 1
+                old = self._entries
+                self._table = table
+                self._entries = entries
+                self._slots = slots
+                self._due = due
+                self._unordered = False
+                self.nbytes = 0
+                self._weight = 0
+            finally:
+                self._lock.release()
+            break
         return list(old.values())
 
     def _empty(self) -> dict[int, Entry[K, V]]:
@@ -437,9 +455,13 @@ class Table(MutableMapping[K, V]):
         it."""
         version = self._version
         slots = [entry.serial for entry in self._snapshot()]
-        with self._lock:
-            if self._version == version:
-                self._slots = slots
+        for _ in taking(self._lock):
+            try:
+                if self._version == version:
+                    self._slots = slots
+            finally:
+                self._lock.release()
+            break
         if self._due.items:
             self._due.rebuild(self._moments)
 
