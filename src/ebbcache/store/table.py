@@ -423,6 +423,7 @@ class Table(MutableMapping[K, V]):
         entries = self._empty()
         slots: list[int] = []
         due = self._heap()
+        old: dict[int, Entry[K, V]] = {}
         for _ in taking(self._lock):
             try:
                 self._version += 1
