@@ -27,6 +27,7 @@ def _tensors(cls: type) -> Expand:
     tensor: Any = cls  # TensorBase, whose own methods these are
     base_of = tensor._base.__get__
     grad_of = tensor.grad.__get__
+    meta_of = tensor.is_meta.__get__
 
     def nbytes(obj: Any) -> int:
         return int(tensor.numel(obj) * tensor.element_size(obj))
@@ -51,6 +52,9 @@ def _tensors(cls: type) -> Expand:
             size = nbytes(base)  # a view may repeat what it shows
             if sys.getrefcount(base) <= _ALONE:
                 holders -= 1
+                kids.append(Part(id(base), _TENSOR, holders))
+        elif meta_of(obj):
+            size = 0
         kids.append(Part(address, _STORAGE + malloc_chunk(size + 63 & -64), holders))
         if tensor.requires_grad.__get__(obj) and tensor.is_leaf.__get__(obj):
             grad = grad_of(obj)
@@ -83,7 +87,7 @@ def _tensors_in_c(base: type, cls: type) -> tuple[Any, ...]:
     names = members(base)
     functions = core._has_storage, core._storage_address, core._storage_Use_Count
     methods = (names[name] for name in ("storage_offset", "element_size", "numel"))
-    fields = (names[name] for name in ("_base", "grad", "requires_grad", "is_leaf"))
+    fields = (names[name] for name in ("_base", "grad", "requires_grad", "is_leaf", "is_meta"))
     return "tensors", *functions, *methods, *fields, _TENSOR, _STORAGE, _VIEW, _AUTOGRAD
 
 

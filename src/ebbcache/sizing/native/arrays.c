@@ -131,6 +131,19 @@ collect_elements(Walk *w, const Array *array, double cap)
     return 0;
 }
 
+/* How many references a look at an array finds. */
+Py_ssize_t
+count_in_array(Walk *w, PyObject *obj, double cap)
+{
+    const Array *array = (const Array *)obj;
+    Py_ssize_t count = collect_referents(w, obj) < 0 ? 0 : w->kids.used;
+    PyErr_Clear();
+    count += array->base != NULL;
+    if (code_of(array) == 'O' && array->flags & OWNS_DATA)
+        count += items_in(array) <= cap ? (Py_ssize_t)items_in(array) : few(cap);
+    return count + (array->flags & OWNS_DATA && strchr("VTSUMm", code_of(array)) != NULL);
+}
+
 /* Read an array and hand over what it refers to. 1: it is one for Python. May call out. */
 int
 read_ndarray(Walk *w, const Rule *rule, PyObject *obj, double cap, double *own)

@@ -31,17 +31,17 @@ ask_truth(PyObject *field, PyObject *obj)
 }
 
 enum {
-    HAS_STORAGE = 1, ADDRESS, USE_COUNT, OFFSET, ITEM, NUMEL, BASE, GRAD, REQUIRES_GRAD, IS_LEAF,
+    HAS_STORAGE = 1, ADDRESS, USE_COUNT, OFFSET, ITEM, NUMEL, BASE, GRAD, REQUIRES_GRAD, IS_LEAF, IS_META,
     TENSOR_BYTES, STORAGE_BYTES, VIEW_BYTES, AUTOGRAD_BYTES, TENSOR_DATA
 };
 
 /* native: ("tensors", functions: whether there is a storage, its address, of that how many hold it, where in it the
- * tensor begins, the size of an item and how many; fields: base, grad, requires_grad, is_leaf; bytes of the parts). */
+ * tensor begins, the size of an item and how many; fields: base, grad, requires_grad, is_leaf, is_meta; bytes of the parts). */
 int
 tensor_fill(Rule *rule)
 {
     PyObject *data = rule->data;
-    if (PyTuple_GET_SIZE(data) != TENSOR_DATA || !are_fields(data, BASE, IS_LEAF + 1))
+    if (PyTuple_GET_SIZE(data) != TENSOR_DATA || !are_fields(data, BASE, IS_META + 1))
         return 0;
     for (Py_ssize_t i = HAS_STORAGE; i <= NUMEL; i++)
         if (!PyCallable_Check(PyTuple_GET_ITEM(data, i)))
@@ -81,8 +81,17 @@ tensor_parts(Walk *w, PyObject *data, PyObject *obj, double *own)
     if (base != Py_None) {
         *own += number_in(data, VIEW_BYTES);
         size = tensor_bytes(data, base); /* a view may repeat what it shows */
-        if (Py_REFCNT(base) <= 2) /* torch's and ours: only views keep it */
+        if (Py_REFCNT(base) <= 2) { /* torch's and ours: only views keep it, and it goes with them */
             holders--;
+            if (walk_part(w, obj, (uintptr_t)base, holders, number_in(data, TENSOR_BYTES), NULL) < 0) {
+                Py_DECREF(base);
+                return FATAL;
+            }
+        }
+    }
+    else {
+        int none = ask_truth(PyTuple_GET_ITEM(data, IS_META), obj);
+        size = none < 0 ? -1 : none ? 0 : size;
     }
     Py_DECREF(base);
     int leaf = size < 0 ? -1 : ask_truth(PyTuple_GET_ITEM(data, REQUIRES_GRAD), obj);

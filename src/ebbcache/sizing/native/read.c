@@ -575,6 +575,8 @@ count_kids(Walk *w, const Rule *rule, PyObject *obj, double cap)
         count = 2 * PyDict_GET_SIZE(obj);
         break;
     case ARRAY:
+        count = count_in_array(w, obj, cap);
+        break;
     case TENSOR:
     case ARROW:
     case PYTHON:

@@ -272,6 +272,7 @@ int read_arrow(Walk *, const Rule *, PyObject *obj, double *own);
 
 /* arrays.c */
 int array_fill(Rule *);
+Py_ssize_t count_in_array(Walk *, PyObject *obj, double cap);
 int read_ndarray(Walk *, const Rule *, PyObject *obj, double cap, double *own);
 
 /* tree.c */
