@@ -250,6 +250,12 @@ ZONE = datetime.timezone(datetime.timedelta(hours=1))
 RECORDS = np.zeros(50, dtype=[("a", "f8"), ("b", "i4")])
 
 
+def compiled(text: str) -> Any:
+    names: dict[str, Any] = {"table": [n / 7 for n in range(99)], "__name__": "of no module"}
+    exec(text, names)
+    return names.pop("f")
+
+
 def caught(text: str) -> Exception:
     kept = [text, 1.5]
     try:
@@ -292,6 +298,7 @@ READ_IN_PLACE: dict[str, Callable[[], Any]] = {
     "method of a list": lambda: [1.5].append,
     "exception that was caught": lambda: caught("some text"),
     "function": lambda: lambda x=[1.5]: (x, READ_IN_PLACE),
+    "function of no module": lambda: compiled("def f(): return table"),
     "struct with hidden fields": lambda: os.stat("."),
 }
 

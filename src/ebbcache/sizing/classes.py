@@ -69,9 +69,18 @@ def bytes_of_class(cls: type) -> tuple[int, int]:
     return own + sum(fixed(class_of(field)) for field in fields), 1 + len(fields)
 
 
+_IN_C: Final = (types.MethodDescriptorType, types.WrapperDescriptorType)
+
+
+def _is_in_c(cls: type) -> bool:
+    """Return whether `cls` has methods of its own in C: then a module may have it by another name."""
+    fields: list[Any] = [value for value in members(cls).values() if class_of(value) in _IN_C]
+    return any(field.__objclass__ is cls for field in fields)
+
+
 def is_passing(cls: type) -> bool:
     """Return whether `cls` is one of Python's that its module does not know by its name."""
-    if not flags(cls) & HEAP_TYPE:
+    if not flags(cls) & HEAP_TYPE or _is_in_c(cls):
         return False
     module: Any = _module(cls)
     home: Any = sys.modules.get(module) if type(module) is str else None

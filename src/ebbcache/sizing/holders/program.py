@@ -49,6 +49,10 @@ def _functions(cls: type) -> Expand:
     return read
 
 
+def _functions_in_c(base: type, cls: type) -> tuple[Any, ...]:
+    return ("functions",)
+
+
 def _is_of_a_module(names: dict[str, Any]) -> bool:
     """Return whether `names` are a module's, and not of what a program compiled into a dict of its own."""
     name = names.get("__name__")
@@ -236,7 +240,7 @@ def _raw(cls: type) -> Expand:
     return read
 
 
-functions = Rule(_functions, alone=True)
+functions = Rule(_functions, alone=True, native=_functions_in_c)
 builtins = Rule(_with_references, alone=True, native=plain(found=True))
 frames = Rule(_frames, native=_frames_in_c)
 ranges = Rule(_ranges)

@@ -280,6 +280,7 @@ sizing_exec(PyObject *module)
         {offsetof(State, str_class_bytes), "class_bytes"},
         {offsetof(State, str_inner), "inner"},
         {offsetof(State, str_itemsize), "itemsize"},
+        {offsetof(State, str_name), "__name__"},
     };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         NEED(*(PyObject **)((char *)st + names[i].at) = PyUnicode_InternFromString(names[i].text));
@@ -315,7 +316,7 @@ sizing_clear(PyObject *module)
     PyObject **names[] = {&st->str_kind,  &st->str_native, &st->str_read,          &st->str_claim,   &st->str_view,
                           &st->str_alone, &st->str_rules,  &st->str_note,          &st->str_charged, &st->str_key,
                           &st->str_nbytes, &st->str_several, &st->str_shared, &st->str_shared_before, &st->str_references,
-                          &st->str_class_bytes, &st->str_inner, &st->str_itemsize};
+                          &st->str_class_bytes, &st->str_inner, &st->str_itemsize, &st->str_name};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         Py_CLEAR(*names[i]);
     return 0;

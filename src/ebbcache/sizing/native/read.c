@@ -281,11 +281,26 @@ read_referents(Walk *w, PyObject *obj, double cap, int view)
     return hand_over(w, view, 1);
 }
 
+/* Whether `names` are a module's, and not of what a program compiled into a dict of its own. May call out. */
+static int
+is_of_a_module(State *st, PyObject *names)
+{
+    PyObject *name = PyDict_GetItemWithError(names, st->str_name), *modules = PyImport_GetModuleDict(), *home = NULL;
+    if (name != NULL && PyUnicode_CheckExact(name) && PyDict_Check(modules))
+        home = PyDict_GetItemWithError(modules, name);
+    int known = home != NULL && PyModule_Check(home) && PyModule_GetDict(home) == names;
+    if (home == NULL)
+        PyErr_Clear();
+    return known;
+}
+
 /* Read a function: all that it refers to but its module's variables and the builtins. */
 static int
 read_function(Walk *w, PyObject *obj)
 {
-    PyObject *shared[] = {PyFunction_GET_GLOBALS(obj), ((PyFunctionObject *)obj)->func_builtins};
+    PyObject *names = Py_NewRef(PyFunction_GET_GLOBALS(obj));
+    PyObject *shared[] = {is_of_a_module(w->st, names) ? names : NULL, ((PyFunctionObject *)obj)->func_builtins};
+    Py_DECREF(names); /* the function holds them */
     Py_ssize_t kept = 0;
     if (referents(w, obj, PY_SSIZE_T_MAX, 0) < 0)
         return FATAL;

@@ -106,7 +106,7 @@ typedef struct {
     PyObject *str_sizeof, *int_sizeof, *dict_sizeof, *ordered_dict_sizeof, *deque_sizeof; /* methods in C */
     PyObject *str_kind, *str_native, *str_read, *str_claim, *str_view, *str_alone, *str_rules,
         *str_note, *str_shared_before, *str_charged, *str_key, *str_several, *str_nbytes, *str_references, *str_shared,
-        *str_class_bytes, *str_inner, *str_itemsize;
+        *str_class_bytes, *str_inner, *str_itemsize, *str_name;
     PyObject *yardstick, *failed; /* callables, or NULL */
     Rules *rules;
     Py_ssize_t budget;
