@@ -82,16 +82,20 @@ def makers(family: str) -> dict[str, Callable[[int], Any]]:
         from benchmarks.sizing_kinds import STANDARD
 
         return STANDARD
-    from benchmarks.sizing_holders import FAMILIES
+    if family == "more":
+        from benchmarks.sizing_more import MORE
 
-    return FAMILIES[family]()
+        return MORE
+    from benchmarks import sizing_holders, sizing_packages
+
+    return {**sizing_holders.FAMILIES, **sizing_packages.FAMILIES}[family]()
 
 
 def families() -> list[str]:
     """Return the names of all families."""
-    from benchmarks.sizing_holders import FAMILIES
+    from benchmarks import sizing_holders, sizing_packages
 
-    return ["standard", *FAMILIES]
+    return ["standard", "more", *sizing_holders.FAMILIES, *sizing_packages.FAMILIES]
 
 
 def measure_kind(

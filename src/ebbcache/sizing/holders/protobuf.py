@@ -8,6 +8,8 @@ the order.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from itertools import chain
 from typing import Any, Final
 
 from ebbcache.sizing.chunks import malloc_chunk
@@ -19,6 +21,7 @@ _LARGEST: Final = 32 << 10
 _HEAD: Final = 64  # of the arena, in its first block
 _MESSAGE: Final = 8
 _ARRAY: Final = 32
+_ENTRY: Final = 32  # of a map
 _OBJECT: Final = 32  # Python's, that holds an arena
 _SIZES: Final = {1: 4, 2: 8, 3: 4, 4: 8, 5: 8, 6: 4, 7: 1, 8: 4, 9: 16, 10: 8}
 """Bytes of a field by its cpp_type: numbers, bool, enum, a text's address and length, a message's."""
@@ -61,6 +64,7 @@ def _struct(descriptor: Any) -> int:
 
 def _messages(cls: type) -> Expand:
     fields_of: Any = members(cls)["ListFields"]
+    message_type = cls
 
     def fill(arena: _Arena, message: Any, cap: float) -> float:
         """Put `message` into `arena`, and return how many fields may still be looked at."""
@@ -74,19 +78,20 @@ def _messages(cls: type) -> Expand:
                 elif texts:
                     arena.take(len(value))
                 continue
+            entries = value.items() if isinstance(value, Mapping) else None
             scattered = texts or field.cpp_type == _MESSAGES
-            each_takes = _SIZES.get(field.cpp_type, 8)
+            each_takes = _ENTRY if entries else _SIZES.get(field.cpp_type, 8)
             room = 4
             while room < len(value):
                 if scattered:  # what lies behind an array keeps it from growing in its place
                     arena.take(_ARRAY + room * each_takes)
                 room *= 2
             arena.take(_ARRAY + room * each_takes)
-            for each in value if scattered else ():
+            for each in value if scattered and not entries else chain.from_iterable(entries or ()):
                 cap -= 1
-                if texts:
+                if isinstance(each, str | bytes):
                     arena.take(len(each))
-                elif cap > 0 and class_of(each) is not str:
+                elif isinstance(each, message_type) and cap > 0:
                     cap = fill(arena, each, cap)
         return cap
 
