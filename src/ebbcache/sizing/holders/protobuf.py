@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import chain
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from ebbcache.sizing.chunks import malloc_chunk
 from ebbcache.sizing.holders import Rule
@@ -78,7 +78,7 @@ def _messages(cls: type) -> Expand:
                 elif texts:
                     arena.take(len(value))
                 continue
-            entries = value.items() if isinstance(value, Mapping) else None
+            entries: Any = cast("Any", value).items() if isinstance(value, Mapping) else None
             scattered = texts or field.cpp_type == _MESSAGES
             each_takes = _ENTRY if entries else _SIZES.get(field.cpp_type, 8)
             room = 4
