@@ -62,6 +62,11 @@ def _struct(descriptor: Any) -> int:
     return size
 
 
+def _entries(value: Any) -> list[Any]:
+    """Return the keys and values of a map; nothing of any other field."""
+    return [*chain.from_iterable(cast("Any", value).items())] if isinstance(value, Mapping) else []
+
+
 def _messages(cls: type) -> Expand:
     fields_of: Any = members(cls)["ListFields"]
     message_type = cls
@@ -78,7 +83,7 @@ def _messages(cls: type) -> Expand:
                 elif texts:
                     arena.take(len(value))
                 continue
-            entries: Any = cast("Any", value).items() if isinstance(value, Mapping) else None
+            entries = _entries(value)
             scattered = texts or field.cpp_type == _MESSAGES
             each_takes = _ENTRY if entries else _SIZES.get(field.cpp_type, 8)
             room = 4
@@ -87,7 +92,7 @@ def _messages(cls: type) -> Expand:
                     arena.take(_ARRAY + room * each_takes)
                 room *= 2
             arena.take(_ARRAY + room * each_takes)
-            for each in value if scattered and not entries else chain.from_iterable(entries or ()):
+            for each in value if scattered and not entries else entries:
                 cap -= 1
                 if isinstance(each, str | bytes):
                     arena.take(len(each))
