@@ -68,13 +68,14 @@ def sizeof(obj: object, *, exact: bool = False, budget: int = _IN_PYTHON) -> int
     sized.
 
     Counted are blocks as allocators cut them (a float is 32 bytes, not 24), over-allocation as it is now,
-    collector headers, attributes, array buffers. Not counted is what is shared: classes, modules,
-    functions, code, enum members and loggers; whatever has more than two references from outside `obj`
-    (so many may be variables and arguments that are gone soon), with all it reaches; the base of a view if
-    anybody else holds it. A str, bytes or number that has more than three references from outside is
-    charged by its share. `obj` itself always counts. Where a part of a megabyte or more is referred to
-    once or twice from outside, only the first value sized with it is charged. A class that adds nothing to
-    its bases counts if `obj` holds all of its instances and nobody else holds it.
+    collector headers, attributes, array buffers. Not counted is what is shared: classes, modules, enum
+    members and loggers; whatever has more than two references from outside `obj` (so many may be variables
+    and arguments that are gone soon), with all it reaches; the base of a view if anybody else holds it. A
+    str, bytes or number that has more than three references from outside is charged by its share. `obj`
+    itself always counts. Where a part of a megabyte or more is referred to once or twice from outside, only
+    the first value sized with it is charged. A class that adds nothing to its bases, or that its module
+    does not know by its name, counts if `obj` holds all of its instances and nobody else holds it; so do
+    functions and code that nobody else holds.
 
     How a type is measured is decided by the first of these that fits:
 
@@ -83,9 +84,9 @@ def sizeof(obj: object, *, exact: bool = False, budget: int = _IN_PYTHON) -> int
     3. known types: numpy arrays and scalars, ctypes objects;
     4. containers (dict, OrderedDict, deque, list, tuple, set, frozenset), str, int and their subclasses,
        and instances of classes written in Python, all with what they refer to;
-    5. anything else by its `__sizeof__`, or by its `nbytes` if that says more and both are written in C,
-       also with what it refers to. A `__sizeof__` written in Python counts where it says more than was
-       found so.
+    5. anything else by its `__sizeof__`, or by its `nbytes` if that says more and both are written in C, or
+       by the buffer that a type in C exports; also with what it refers to. A `__sizeof__` written in Python
+       counts where it says more than was found so.
 
     Looks at up to `budget` objects exactly, at under a microsecond each, then at about as many in samples
     which stand for the rest; `exact=True` looks at all of them. Samples come within some 10 % where a value
