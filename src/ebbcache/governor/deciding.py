@@ -190,12 +190,13 @@ class Governor:
         """
         usage, held, shared = self.sight.account.usage, self.sight.held, self.sight.inheritance.shared
         target = plan.target
-        if shared and self.sight.reading is not None and not self.sight.inheritance.given_up:
-            # What is not free to give copies pages first, here and in every other process that does so:
-            # only where memory is short indeed, and a little at a time.
-            headroom = self.sight.reading.headroom
-            part = headroom // (1 + len(self.sight.mates)) if headroom < self.sight.marks.low else 0
-            target = min(target, held - shared + (max(MIB, part) if part else 0))
+        if shared and self.sight.reading is not None:
+            # What is not free to give copies pages first, here and in every other process that does so: only
+            # where memory is short indeed or there is no keeping it, a little at a time, and in no burst.
+            headroom, given_up = self.sight.reading.headroom, self.sight.inheritance.given_up
+            part = max(MIB, headroom // (4 * (1 + len(self.sight.mates))))
+            gives = (given_up or headroom < self.sight.marks.low) and not self.sight.bursting
+            target = min(target, held - shared + (part if gives else 0))
             if target < SMALLEST_GRANT:  # the next entry may well be a shared one
                 return 0
         kind = "growth" if plan.growth else "hard" if plan.level == "hard" else "soft"
