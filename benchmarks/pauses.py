@@ -2,9 +2,11 @@
 
 A cache of 1,000,000 small entries on a make-believe machine (ebbcache.testing; the cache and the
 threads are real) is made to give 100 MiB softly, by a thread that looks every few milliseconds, while
-another thread inserts or reads without rest. A look is timed on the real memory of the process. Wall-
-clock milliseconds on a machine that does other things hold their waiting as well; the thread's own
-processor time does not.
+another thread inserts or reads without rest. Wall-clock milliseconds on a machine that does other things
+hold their waiting as well; the thread's own processor time does not. A look is timed on the real memory of
+the process, whatever limits it; how many of them inserts make is counted on a make-believe machine of
+256 MiB, with caches at their cap, which is where allowances are smallest. The two together are what looking
+costs an insert.
 
     python -m benchmarks --only pauses           half a minute, 0.6 GiB
 """
@@ -88,7 +90,20 @@ def reclaim(what: str, entries: int) -> dict[str, Any]:
     }
 
 
-def look(count: int) -> dict[str, float]:
+def looks_a_mib(inserts: int) -> float:
+    """Count the looks that inserts of 1000 bytes make for each MiB, with the caches at their cap."""
+    with machine(256 * MIB, "40 MiB") as m:
+        cache = ebbcache.LRUCache[int, bytes]()
+        for number in range(2 * inserts):
+            if number == inserts:
+                assert cache.stats().evictions, "not at the cap yet"
+                before = m.governor.looks
+            cache[number] = bytes(1000)
+        each = cache.nbytes / len(cache)
+        return float((m.governor.looks - before) * MIB / (inserts * each))
+
+
+def look(count: int) -> dict[str, Any]:
     """Time `count` looks at the real memory of this process, in microseconds of processor time."""
     cache = ebbcache.LRUCache[int, bytes]()
     for number in range(1000):
@@ -102,7 +117,13 @@ def look(count: int) -> dict[str, float]:
             one.look()
         taken.append((time.thread_time() - began) / BATCH * 1e6)
     taken.sort()
-    return {"median": quantile(taken, 0.5), "fastest": taken[0]}
+    reading = one.sight.reading
+    return {
+        "median": quantile(taken, 0.5),
+        "fastest": taken[0],
+        "looks a MiB": looks_a_mib(250_000),
+        "source": reading.source if reading is not None else "nothing",
+    }
 
 
 def parts(options: Options) -> dict[str, Part]:
@@ -130,9 +151,20 @@ def report(results: Results) -> str:
     if "look" in results:
         lines += [
             "",
-            f"A look with its decision takes {results['look']['median']:.0f} microseconds (median).",
+            told(results["look"]),
         ]
     return "\n".join(lines)
+
+
+def told(look: dict[str, Any]) -> str:
+    """Say what a look costs, and what that comes to for an insert."""
+    of_a_mib = look["median"] * look["looks a MiB"]
+    return (
+        f"A look with its decision takes {look['median']:.0f} microseconds of processor time (median; fastest"
+        f" {look['fastest']:.0f}; the ceiling was {look['source']}). At the cap inserts of 1000 bytes make"
+        f" {look['looks a MiB']:.1f} looks a MiB: {of_a_mib:.0f} microseconds a MiB,"
+        f" {of_a_mib / 1048 * 1e3:.0f} nanoseconds an insert."
+    )
 
 
 def plots(results: Results, folder: Path) -> None:

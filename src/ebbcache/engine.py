@@ -100,9 +100,11 @@ def sizes(*, tallied_only: bool = False) -> int:
 
     With `tallied_only` those that keep a tally: caches, whose bytes are counted here and no mere words.
     """
-    most = _machine()
-    asked = (each for each in registered() if each.tallies or not tallied_only)
-    return sum(min(shrinker.held() or 0, most) for shrinker in asked)
+    most, total = _machine(), 0
+    for shrinker in registered():
+        if shrinker.tallies or not tallied_only:
+            total += min(shrinker.held() or 0, most)
+    return total
 
 
 def unknown_sizes() -> bool:

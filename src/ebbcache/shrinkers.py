@@ -447,7 +447,7 @@ def registered(name: str | None = None) -> tuple[Shrinker, ...]:
     """Return the handles of all registered shrinkers, or those called `name`, oldest first. O(n)."""
     # dict.copy is atomic where iterating is not: a garbage collection can take dead owners out meanwhile.
     everyone = _registry.copy().values()
-    return tuple(s for s in everyone if name is None or s.name == name)
+    return tuple(everyone) if name is None else tuple(s for s in everyone if s.name == name)
 
 
 def when_registered(hook: Callable[[], object]) -> None:

@@ -191,7 +191,7 @@ class Account:
     @property
     def in_flight(self) -> int:
         """Bytes that shrinkers without a stated size say they freed and that no reading has shown yet."""
-        return sum(amount for _, amount in self._claims)
+        return sum(amount for _, amount in self._claims) if self._claims else 0
 
     @property
     def credit(self) -> int:
@@ -230,8 +230,10 @@ class Account:
             return
         elapsed = max(0.0, now - self._now)
         self._now = now
-        self._settle_claims(self.usage - usage, now)
-        self.retained = int(self.retained * 0.5 ** (elapsed / RETAINED_HALF_LIFE))
+        if self._claims:
+            self._settle_claims(self.usage - usage, now)
+        if self.retained:
+            self.retained = int(self.retained * 0.5 ** (elapsed / RETAINED_HALF_LIFE))
         self._attribute(usage - self.usage, cached - self.cached, mapped)
         if trimmed:
             self.retained = max(0, self.retained - max(0, self.usage - usage))

@@ -142,11 +142,11 @@ class Governor:
             inheritance.given_up = True
             apart(False)
         before, freed = self._planner.lowest, 0
-        if self.sight.heap.mapped_from is None:
-            self._map_large()
         if watching and self._wonders:
             self._find_out()
         plan = self._plan()
+        if self.sight.heap.mapped_from is None:
+            self._map_large()
         if watching and plan.level == "calm" and self._crowded():
             self._trim()
             plan = self._plan()
@@ -173,10 +173,10 @@ class Governor:
         # Under soft pressure an insert that freed something may use half of it, and need not look again.
         grant = freed // 2 if plan.level == "soft" and not watching else plan.grant
         self.allowance.left = 0 if exhausted else grant
-        if self.sight.neighbours is not None:
+        if self.sight.neighbours is not None and self.sight.mates:
             self.sight.neighbours.publish(self.sight.share(), closely=False)
         # A value that could not stay even if every cache made way for it is not taken in.
-        return not exhausted and (not self.sight.inserting or self.sight.inserting <= self.sight.cap)
+        return not exhausted and (not self.sight.inserting or self.sight.inserting <= self.sight.capped)
 
     def _plan(self) -> Plan:
         return self._planner.plan(self.sight.view(calm=self.state == "calm"))
@@ -268,7 +268,7 @@ class Governor:
         """Have large blocks go back at once when freed, if most bytes are in such, ere any is evicted."""
         assert self.sight.reading is not None
         size = 0
-        if 2 * self.sight.held >= self.sight.cap:
+        if 2 * self.sight.held >= self.sight.capped:
             size = self.sight.heap.map_large(self.sight.reading.limit)
         if size:
             text = "most cached bytes are in large values: malloc is to map blocks of %s and more"

@@ -35,7 +35,7 @@ class Plan:
     growth: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # never changed; frozen it would take three times as long to make
 class View:
     """What a look has found.
 
@@ -114,7 +114,7 @@ class Planner:
         """
         account, cap, own, mates = view.account, view.cap, view.own, view.mates
         processes = 1 + len(mates)
-        theirs = int(account.retained * (1.0 - part_of_shortage(own, mates)))
+        theirs = int(account.retained * (1.0 - part_of_shortage(own, mates))) if mates else 0
         room -= theirs
         # Half of what is retained here counts: inserts are likely to reuse it, a burst is not. All that
         # neighbours retain does. While others grow, nothing comes in that would have to go again.

@@ -60,6 +60,7 @@ class Sight:
         self.marks = Marks(0, 0, 0)
         self.account = Account()
         self._accounts: dict[str, Account] = {}
+        self.capped = 0  # the cap at the last plan
         self.inserting = 0  # bytes on their way in
         self.held = self.own = 0  # by caches here, and what of that is no other process's as well
         self.mates: list[Share] = []
@@ -114,6 +115,8 @@ class Sight:
         return REACTION * (1.0 + min(len(self.mates), 8) / 4) + min(late, MOST_LATE)
 
     def _lateness(self) -> float:
+        if not self._late:
+            return 0.0
         fade: float = 0.5 ** ((self.timer() - self._late_at) / LATE_HALF_LIFE)
         return self._late * fade
 
@@ -132,8 +135,10 @@ class Sight:
             return 0
         self.neighbours.join(reading.shared)
         closely = self.inheritance.copying  # what came of the fork inserts before it is looked for
-        self.neighbours.publish(self.share(), closely=closely)
         self.mates = self.neighbours.look(closely=closely)
+        if not (self.mates or closely):
+            return 0
+        self.neighbours.publish(self.share(), closely=closely)
         cached = sum(mate.cached for mate in self.mates)
         unexplained = reading.usage - self.own - cached - account.retained - account.others
         granted = sum(mate.grant for mate in self.mates)
@@ -141,8 +146,13 @@ class Sight:
 
     def share(self) -> Share:
         """Return what neighbours are to know. What a parent shares with its children it still counts."""
-        shared = 0 if self.inheritance.child or self.inheritance.given_up else self.inheritance.shared
-        return Share(self.own, max(0, self.allowance.left), self.rooms, shared)
+        return Share(self.own, max(0, self.allowance.left), self.rooms, self._kept_shared)
+
+    @property
+    def _kept_shared(self) -> int:
+        """What of `own` is its children's, too, and kept."""
+        inheritance = self.inheritance
+        return 0 if inheritance.child or inheritance.given_up else inheritance.shared
 
     def meet(self) -> None:
         """Be seen by neighbours that come, and see them; for the watcher.
@@ -158,7 +168,8 @@ class Sight:
     @property
     def kept_free(self) -> int:
         """The headroom (bytes) that reclaim restores: `high` or the user's reserve, plus rooms made."""
-        return max(self.marks.high, self.reserve) + self.rooms + sum(mate.room for mate in self.mates)
+        kept = max(self.marks.high, self.reserve) + self.rooms
+        return kept + sum(mate.room for mate in self.mates) if self.mates else kept
 
     @property
     def rooms(self) -> int:
@@ -174,12 +185,13 @@ class Sight:
         if self.reading is None:
             return 0
         limit, account, marks = self.reading.limit, self.account, self.marks
-        rooms = self.kept_free - max(marks.high, self.reserve)
+        kept = self.kept_free
+        rooms = kept - max(marks.high, self.reserve)
         again = max(account.room_for(account.expected - account.others), account.going_on)
         # At the top of what is expected, headroom need not be more than what pressure starts at.
-        known = account.others + max(self.kept_free, self.kept_free - (marks.high - marks.low) // 2 + again)
+        known = account.others + max(kept, kept - (marks.high - marks.low) // 2 + again)
         first = account.unknown(limit)
-        if self.inheritance.shared or any(mate.shared for mate in self.mates):
+        if self.inheritance.shared or (self.mates and any(mate.shared for mate in self.mates)):
             # Several have to evict and trim, little of what is cached comes back, and pages are copied.
             first += marks.min
         else:
@@ -189,7 +201,7 @@ class Sight:
     @property
     def too_much_shared(self) -> bool:
         """Whether what forked processes share leaves less than `min` under the cap for all else."""
-        shared = self.share().shared + sum(mate.shared for mate in self.mates)
+        shared = self._kept_shared + sum(mate.shared for mate in self.mates)
         return shared + self.marks.min > self.cap - self.account.retained
 
     @property
@@ -200,13 +212,14 @@ class Sight:
     def view(self, *, calm: bool) -> View:
         """Return what a plan is made from, after a reading."""
         assert self.reading is not None
+        self.capped = self.cap
         return View(
             self.reading,
             self.account,
             self.marks,
             self.kept_free,
-            self.cap,
-            self.share().free,
+            self.capped,
+            max(0, self.own - self._kept_shared),
             self.inheritance.shared,
             self.inserting,
             self.mates,

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 
 from ebbcache.memory.files import Kept, excuse, identity, number_after
 from ebbcache.memory.mounts import Place
+from ebbcache.memory.pagecache import PageCache
 from ebbcache.memory.reading import Ceiling, Missing, Source
 
 UNLIMITED = 1 << 60
@@ -48,6 +49,7 @@ class Level(Source):
         self._limit_file = Kept(f"{directory}/memory.limit_in_bytes")
         self._usage = Kept(f"{directory}/memory.usage_in_bytes")
         self._stat = Kept(f"{directory}/memory.stat")
+        self._cache = PageCache(self._stat, droppable)
         self.limit: int | None = None
         self.refresh()
 
@@ -66,13 +68,13 @@ class Level(Source):
         self.limit = limit if 0 <= limit < UNLIMITED else None
         return was != self.limit
 
-    def ceilings(self) -> Sequence[Ceiling]:
+    def ceilings(self, now: float | None = None) -> Sequence[Ceiling]:
         """Return the limit against usage less what is droppable."""
         limit = self.limit
         if limit is None:
             return ()
-        usage = int(self._usage.read(64)) - droppable(self._stat.read())
-        return ((limit, usage if usage > 0 else 0, False),)
+        usage = self._cache.less(int(self._usage.read(64)), limit, now)
+        return ((limit, usage, False),)
 
     def kept(self) -> Iterable[Kept]:
         """Return the files of the group."""

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 
 from ebbcache.memory.files import Kept, excuse, identity, number_after
 from ebbcache.memory.mounts import Place
+from ebbcache.memory.pagecache import PageCache
 from ebbcache.memory.reading import Ceiling, Missing, Source
 
 
@@ -55,6 +56,7 @@ class Level(Source):
         self._high_file = Kept(f"{directory}/memory.high")
         self._current = Kept(f"{directory}/memory.current")
         self._stat = Kept(f"{directory}/memory.stat")
+        self._cache = PageCache(self._stat, droppable)
         self.max: int | None = None
         self.high: int | None = None
         self.refresh()
@@ -71,14 +73,14 @@ class Level(Source):
         self.high = _limit(self._high_file.read(64))
         return was != (self.max, self.high)
 
-    def ceilings(self) -> Sequence[Ceiling]:
+    def ceilings(self, now: float | None = None) -> Sequence[Ceiling]:
         """Return max and high, as far as set, against usage less what is droppable."""
         hard, soft = self.max, self.high
         if hard is None and soft is None:
             return ()
-        usage = int(self._current.read(64)) - droppable(self._stat.read())
-        if usage < 0:
-            usage = 0
+        nearest = hard if hard is not None and (soft is None or hard < soft) else soft
+        assert nearest is not None
+        usage = self._cache.less(int(self._current.read(64)), nearest, now)
         if hard is None:
             assert soft is not None
             return ((soft, usage, True),)

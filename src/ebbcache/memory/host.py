@@ -29,7 +29,7 @@ class Host(Source):
         super().__init__("host", path)
         self._file = Kept(path)
 
-    def ceilings(self) -> Sequence[Ceiling]:
+    def ceilings(self, now: float | None = None) -> Sequence[Ceiling]:
         """Return MemTotal against what of it is not available."""
         text = self._file.read(4096)
         total, available = _kib(text, b"MemTotal:"), _kib(text, b"MemAvailable:")

@@ -34,6 +34,9 @@ REFRESH_CLOSE = 0.02
 RESOLVE = 5.0
 """Seconds after which everything is looked for anew: controllers get turned on, files readable."""
 
+TAKEN = 16 << 30
+"""Bytes a second that nobody takes: what is left more than that under a farther ceiling was left before."""
+
 RETRY = 1.0
 """Seconds between two attempts to find everything anew because something could not be read."""
 
@@ -85,6 +88,7 @@ class Memory:
         self._lost: dict[str, Missing] = {}
         self._told: set[str] = set()
         self._stale = True
+        self._far: dict[Source, tuple[int, float]] = {}  # headroom in bytes, and when it was read
         self._refresh_at = self._resolve_at = self._retry_at = -math.inf
 
     def read(self) -> Reading | None:
@@ -101,21 +105,32 @@ class Memory:
         now = self._timer()
         if now >= self._refresh_at:
             self._keep_up(now)
-        reading, failed = self._least(self._found.sources)
+        reading, failed = self._least(self._found.sources, now)
         if (failed or reading is None) and now >= self._retry_at and self._look_again(now):
             reading, failed = self._least(self._found.sources)
         if failed:
             self._announce()
         return reading
 
-    def _least(self, sources: tuple[Source, ...]) -> tuple[Reading | None, bool]:
-        """Return the nearest ceiling's reading, and whether a source failed."""
+    def _least(self, sources: tuple[Source, ...], now: float | None = None) -> tuple[Reading | None, bool]:
+        """Return the nearest ceiling's reading, and whether a source failed.
+
+        With `now` given, what cannot be the nearest is not read: where the last reading left so much more
+        than there is now under the nearest that nobody can have taken it since.
+        """
         nearest: tuple[int, int, int, bool, Source] | None = None
         hard: int | None = None
         failed = False
+        far = self._far if now is not None else {}
         for source in sources:
+            if not source.limited:
+                continue
+            if nearest is not None and now is not None and source in far:
+                left, at = far[source]
+                if left - abs(now - at) * TAKEN > nearest[0] and not nearest[3]:
+                    continue
             try:
-                ceilings = source.ceilings()
+                ceilings = source.ceilings(now)
             except (OSError, ValueError) as error:
                 failed = True
                 source.error = explain(error)
@@ -130,6 +145,8 @@ class Memory:
                 self._told.discard(source.name)
             for limit, usage, soft in ceilings:
                 headroom = limit - usage
+                if now is not None:
+                    far[source] = (headroom, now)
                 if nearest is None or headroom < nearest[0]:
                     nearest = (headroom, limit, usage, soft, source)
                 if not soft and (hard is None or headroom < hard):
@@ -166,6 +183,7 @@ class Memory:
             if not free:
                 return
             self._refresh_at = now + (REFRESH_CLOSE if self._close else REFRESH)
+            self._far = {}
             if now >= self._resolve_at or self._found.moved():
                 self._resolve_at = now + RESOLVE
                 self._resolve()
@@ -206,7 +224,7 @@ class Memory:
             # Those were the ceilings of another place, and what died there may live here.
             self._lost.clear()
             self._wakeups.died.clear()
-        self._found = found
+        self._found, self._far = found, {}
         self._stale = self._opened = True
 
     def _announce(self) -> None:
@@ -319,7 +337,7 @@ class Memory:
         with self._lock:
             self._closed = True
             before, self._wakeups = self._wakeups, Wakeups()
-            self._found = Found()
+            self._found, self._far = Found(), {}
         before.wake()
 
     def reopen(self) -> None:

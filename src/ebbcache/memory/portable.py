@@ -27,7 +27,7 @@ class PortableHost(Source):
     def __init__(self) -> None:
         super().__init__("host", "psutil.virtual_memory()")
 
-    def ceilings(self) -> Sequence[Ceiling]:
+    def ceilings(self, now: float | None = None) -> Sequence[Ceiling]:
         """Return the total against what of it is not available."""
         try:
             memory = psutil.virtual_memory()

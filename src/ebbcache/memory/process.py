@@ -57,6 +57,6 @@ class ProcessLimit(Source):
         self._limit = limit
         self._of = of
 
-    def ceilings(self) -> Sequence[Ceiling]:
+    def ceilings(self, now: float | None = None) -> Sequence[Ceiling]:
         """Return the limit against the resident set."""
         return ((self._limit, self._of.sizes()[1], False),)

@@ -99,8 +99,16 @@ class Source:
         """Read the limits again; True if one changed."""
         return False
 
-    def ceilings(self) -> Sequence[Ceiling]:
-        """Return the ceilings with the usage of this moment, under the limits of the last `refresh()`."""
+    @property
+    def limited(self) -> bool:
+        """Whether there was a ceiling here at the last `refresh()`."""
+        return True
+
+    def ceilings(self, now: float | None = None) -> Sequence[Ceiling]:
+        """Return the ceilings with the usage of this moment, under the limits of the last `refresh()`.
+
+        With `now` (seconds) given, what changes slowly may be as old as the source says; else nothing is.
+        """
         raise NotImplementedError
 
     def kept(self) -> Iterable[Kept]:

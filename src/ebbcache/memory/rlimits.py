@@ -31,7 +31,12 @@ class ResourceLimit(Source):
         self.limit = None if limit == resource.RLIM_INFINITY or limit < 0 else limit
         return was != self.limit
 
-    def ceilings(self) -> Sequence[Ceiling]:
+    @property
+    def limited(self) -> bool:
+        """Whether a limit is set."""
+        return self.limit is not None
+
+    def ceilings(self, now: float | None = None) -> Sequence[Ceiling]:
         """Return the limit, if there is one, against what it limits."""
         limit = self.limit
         return () if limit is None else ((limit, self._of.sizes()[self._field], False),)
