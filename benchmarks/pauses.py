@@ -160,9 +160,9 @@ def told(look: dict[str, Any]) -> str:
     """Say what a look costs, and what that comes to for an insert."""
     of_a_mib = look["median"] * look["looks a MiB"]
     return (
-        f"A look with its decision takes {look['median']:.0f} microseconds of processor time (median; fastest"
-        f" {look['fastest']:.0f}; the ceiling was {look['source']}). At the cap inserts of 1000 bytes make"
-        f" {look['looks a MiB']:.1f} looks a MiB: {of_a_mib:.0f} microseconds a MiB,"
+        f"A look with its decision takes {look['median']:.0f} microseconds of processor time (median;"
+        f" fastest {look['fastest']:.0f}; the ceiling was {look['source']}). At the cap inserts of 1000"
+        f" bytes make {look['looks a MiB']:.1f} looks a MiB: {of_a_mib:.0f} microseconds a MiB,"
         f" {of_a_mib / 1048 * 1e3:.0f} nanoseconds an insert."
     )
 

@@ -191,11 +191,11 @@ class Governor:
         usage, held, shared = self.sight.account.usage, self.sight.held, self.sight.inheritance.shared
         target = plan.target
         if shared and self.sight.reading is not None:
-            # What is not free to give copies pages first, here and in every other process that does so: only
-            # where memory is short indeed or there is no keeping it, a little at a time, and in no burst.
+            # What is not free to give copies pages first, here and in every other process that does so:
+            # where memory is short, but not amid a burst, or there is no keeping it; a little at a time.
             headroom, given_up = self.sight.reading.headroom, self.sight.inheritance.given_up
             part = max(MIB, headroom // (4 * (1 + len(self.sight.mates))))
-            gives = (given_up or headroom < self.sight.marks.low) and not self.sight.bursting
+            gives = given_up or (headroom < self.sight.marks.low and not self.sight.bursting)
             target = min(target, held - shared + (part if gives else 0))
             if target < SMALLEST_GRANT:  # the next entry may well be a shared one
                 return 0

@@ -200,9 +200,9 @@ class Sight:
 
     @property
     def too_much_shared(self) -> bool:
-        """Whether what forked processes share leaves less than `min` under the cap for all else."""
-        shared = self._kept_shared + sum(mate.shared for mate in self.mates)
-        return shared + self.marks.min > self.cap - self.account.retained
+        """Whether what forked processes share leaves less than `low` under the cap for all else."""
+        kept = self._kept_shared + sum(mate.shared for mate in self.mates)
+        return kept + self.marks.low > self.cap - self.account.retained
 
     @property
     def bursting(self) -> bool:

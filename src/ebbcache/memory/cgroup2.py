@@ -1,7 +1,7 @@
 """cgroup v2: one source for every ancestor that has a memory.max or memory.high.
 
 After the kernel's Documentation/admin-guide/cgroup-v2.rst. A limit counts wherever it sits above the
-process, and what counts against it is that group's whole subtree. Bound: three `pread`s a limited level,
+process, and what counts against it is that group's whole subtree. Bound: two `pread`s a limited level,
 none for an unlimited one between two refreshes.
 """
 

@@ -2,7 +2,7 @@
 
 The nearest ceiling is the one with the least headroom; a source that fails is left out, never taken for
 plenty of room. Reading waits for no lock: it walks a tuple of sources that is replaced as a whole when the
-process moves to another cgroup. Bound: a reading is one to three `pread`s for each source with a limit
+process moves to another cgroup. Bound: a reading is one or two `pread`s for each source with a limit
 (tens of microseconds in all); limits and the process's cgroup are half a second old at most.
 """
 
