@@ -211,7 +211,8 @@ def _codes(cls: type) -> Expand:
 
     def read(obj: Any, cap: float) -> Expanded:
         # The names of variables and what each is are in a tuple and in bytes that show nowhere.
-        names = chunk(_TUPLE + 8 * obj.co_nlocals) + chunk(_BYTES + obj.co_nlocals)
+        count = obj.co_nlocals
+        names = chunk(_TUPLE + 8 * count) + chunk(_BYTES + count) if count else 0
         return chunk(sizeof(obj)) + names, [], 1
 
     return with_fields(read, fields)
