@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import gc
 import pickle
+import sys
 import threading
 
 import pytest
@@ -136,7 +137,8 @@ class TestBookkeeping:
         c.f(moody), c.f(1)
         moody.fails = True
         del c
-        assert len(C.f.cache) == 1
+        remembered = sys.version_info >= (3, 14)  # a tuple's hash is: that of its items is not asked again
+        assert len(C.f.cache) == (0 if remembered else 1)
         C.f.cache.shrink(1)
         self.check(C.f, [])
 
