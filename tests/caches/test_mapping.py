@@ -1,8 +1,9 @@
 """CPython's own tests of mappings, on every cache; only `test_repr` differs, for our repr names the
-class."""
+class, and `test_repr_deep` in its depth."""
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 from unittest import mock
 
@@ -44,6 +45,15 @@ class MappingTests(mapping_tests.TestHashMappingProtocol):
 
         d = self._full_mapping({1: BadRepr()})
         with pytest.raises(BadReprError):
+            repr(d)
+
+    def test_repr_deep(self) -> None:
+        # CPython 3.14's own nests 150,000, its limit being the C stack's; ours in Python has the usual one.
+        d = self._empty_mapping()
+        for _ in range(sys.getrecursionlimit()):
+            d, inner = self._empty_mapping(), d
+            d[1] = inner
+        with pytest.raises(RecursionError):
             repr(d)
 
 

@@ -48,9 +48,7 @@ def make(request: pytest.FixtureRequest) -> Callable[..., Any]:
 
 
 # CPython 3.14 says so if it lacks memory to take an instance's attributes apart.
-@pytest.mark.filterwarnings(
-    "ignore:.*clearing an object managed:pytest.PytestUnraisableExceptionWarning"
-)
+@pytest.mark.filterwarnings("ignore:.*clearing an object managed:pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("operation", OPERATIONS.values(), ids=list(OPERATIONS))
 def test_any_allocation_may_fail(
     make: Callable[..., Any], operation: Callable[[Any], object], testcapi: Any
