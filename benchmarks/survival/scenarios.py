@@ -3,7 +3,8 @@
 `limit` is in bytes, `seconds` paces the requests (a slow machine takes longer), `at` and `until` are shares
 of the requests done. What is `beyond` is an experiment that nothing promises to survive: bursts of 60 % of
 the limit that nobody announced with make_room, of kinds whose memory caches cannot give back so quickly.
-bursts.py finds how large such a burst may be.
+bursts.py finds how large such a burst may be. The same in a larger container, where the few MiB that others
+may take until somebody looks are a smaller share, is called `-1g`.
 """
 
 from __future__ import annotations
@@ -67,6 +68,7 @@ BYTES = {"values": "bytes", "requests": 160_000}
 DICTS = {"values": "dicts", "requests": 240_000, "limit": 96 * MIB}
 HALVES = {"values": "halves", "requests": 9_000}
 GIL = {"seconds": 2.0}
+LARGER = {"seconds": 36.0, "limit": 1024 * MIB, "sizes": False}
 
 VARIANTS = (
     Variant(1, "dicts", **DICTS),
@@ -74,6 +76,10 @@ VARIANTS = (
     Variant(1, "arrays", "arrays", 2_600),
     Variant(1, "frames", "frames", 14_000),
     Variant(1, "mix", "mix", 60_000),
+    Variant(1, "bytes-1g", "bytes", 640_000, **LARGER),
+    Variant(1, "arrays-1g", "arrays", 10_400, **LARGER),
+    Variant(1, "frames-1g", "frames", 56_000, **LARGER),
+    Variant(1, "mix-1g", "mix", 240_000, **LARGER),
     Variant(2, "saw-numpy", **BYTES, loads=(_saw(),)),
     Variant(2, "saw-python", **DICTS, loads=(_saw(0.25, "python"),)),
     Variant(2, "saw-python-40", **DICTS, loads=(_saw(0.4, "python"),), sizes=False, beyond=True),
@@ -101,6 +107,9 @@ VARIANTS = (
     Variant(2, "burst-python-60", **BYTES, loads=(_burst(0.6, "python"),), sizes=False, beyond=True),
     Variant(2, "burst-python-room", **BYTES, loads=(_burst(0.6, "python", room=True),), sizes=False),
     Variant(2, "burst-numpy", **BYTES, loads=(_burst(0.6, "numpy"),)),
+    Variant(2, "burst-numpy-1g", "bytes", 640_000, **LARGER, loads=(_burst(0.6, "numpy"),), beyond=True),
+    Variant(2, "burst-python-1g", "bytes", 640_000, **LARGER, loads=(_burst(0.3, "python"),), beyond=True),
+    Variant(2, "burst-mix", "mix", 60_000, loads=(_burst(0.6, "numpy"),), sizes=False, beyond=True),
     Variant(
         2, "burst-gil", **HALVES, loads=(_burst(0.6, "gil", rate=80e6, **GIL),), sizes=False, beyond=True
     ),

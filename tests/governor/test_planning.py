@@ -209,3 +209,18 @@ def test_one_with_less_than_its_part_need_not_make_room_twice_under_soft_pressur
     poor = Planner().plan(crowd(calm=False, kept_free=62 * MIB, own=2 * MIB, inserting=4 * MIB))
     assert (rich.level, rich.target) == ("soft", 8 * MIB)
     assert (poor.level, poor.target < 4 * MIB) == ("soft", True)
+
+
+def test_in_a_burst_what_is_retained_does_not_count_and_what_hardly_returns_is_freed_twice() -> None:
+    found = view(headroom=MARKS.high, cached=80 * MIB, retained=60 * MIB)
+    assert Planner().plan(found).target == 0
+    for _ in range(20):
+        found.account.returned(10 * MIB, 0, 8 * MIB)
+    found.account.observe(found.account.usage + 30 * MIB, 80 * MIB, 0.01, limit=LIMIT)
+    grown = dataclasses.replace(
+        found, reading=Reading(LIMIT, LIMIT - MARKS.low - MIB, MARKS.low + MIB, "a container")
+    )
+    ahead = found.account.going_on
+    assert ahead > MARKS.min
+    target = (MARKS.high + ahead - MARKS.low - MIB) * found.account.to_return_one
+    assert Planner().plan(grown).target == pytest.approx(target, rel=0.01)

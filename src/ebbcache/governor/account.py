@@ -113,17 +113,18 @@ class Account:
 
         Less where evicting gives little back, and no more than they take until somebody looks again and,
         where memory comes back when trimmed, has it trimmed. A burst that is larger than any before may be
-        the unknown first one, and go on as long as that.
+        the unknown first one: three times as much may follow, up to all of that.
         """
         if self._momentum < 1.0:
             return 0
-        growth = self._momentum
+        growth, first = self._momentum, 0.0
         if growth > max(1.25 * self._usual, self._most / 6):
-            growth = max(growth, self.unknown(self._limit) - growth)
+            rest = self.unknown(self._limit) - growth
+            growth, first = max(growth, rest), max(0.0, min(rest, 3.0 * growth))
         at_once = min(self._at_once or 0.0, self.return_rate)
-        late = growth * max(0.0, min(1.0, 2.0 * self.return_rate) - at_once)
-        late = min(late, BURST_RATE * (self.reaction + LONGEST_TRIM))
-        return int(late + min(growth * at_once, self._quick))
+        back = min(1.0, 2.0 * self.return_rate)
+        late = min(growth * max(0.0, back - at_once), BURST_RATE * (self.reaction + LONGEST_TRIM))
+        return int(max(late + min(growth * at_once, self._quick), first * back))
 
     @property
     def _quick(self) -> float:
@@ -162,8 +163,8 @@ class Account:
         # At the top of a burst a second one is not expected, but what costs next to nothing stays ready.
         return int(late + min(max(growth, self._burst) * at_once, self._quick))
 
-    def room_for_first(self, growth: int, trim: float) -> int:
-        """What to leave free for others' first growth by `growth`; a trim of malloc takes `trim` seconds.
+    def room_for_first(self, growth: int) -> int:
+        """What to leave free for others' first growth by `growth`.
 
         A program need not ever have such a burst, so it may cost twice its size in entries: what comes back
         by half or more comes back in full. Of that, as much is left free as others may take until somebody
@@ -171,11 +172,10 @@ class Account:
         hold, is left free in full.
         """
         growth = max(0, growth)
-        back = min(1.0, 2.0 * self.return_rate) * growth
-        back = min(back, self.return_rate * self.cached)
-        at_once = min(self._at_once or 0.0, self.return_rate)
-        seconds = self.reaction + (min(trim, LONGEST_TRIM) if 2.0 * at_once * growth < back else 0.0)
-        return int(growth - back + min(back, BURST_RATE * seconds))
+        rate = self.return_rate
+        back = min(min(1.0, 2.0 * rate) * growth, rate * self.cached)
+        when_trimmed = 1.0 - min(1.0, (self._at_once or 0.0) / rate) if rate else 1.0
+        return int(growth - back + min(back, BURST_RATE * (self.reaction + LONGEST_TRIM * when_trimmed)))
 
     def unknown(self, limit: int) -> int:
         """How much others, under `limit`, may first grow by that nobody knows yet: a convention.

@@ -81,7 +81,12 @@ class Planner:
         account, marks, reading = view.account, view.marks, view.reading
         extra = view.kept_free - marks.high
         ahead = account.going_on  # a burst that is under way is not waited for
-        short = view.kept_free + ahead - reading.headroom - account.credit
+        credit = account.credit
+        if ahead > marks.min:  # what is retained lies in holes that a burst has no use for
+            credit = account.in_flight
+        short = view.kept_free + ahead - reading.headroom - credit
+        if ahead > marks.min and short > 0:
+            short = int(short * account.to_return_one)
         left = reading.headroom
         if reading.soft:
             # Crossing a soft ceiling (memory.high) gets a process slowed down, not killed: memory is nearly
@@ -94,7 +99,7 @@ class Planner:
             target = int(max(short, self._fallen(view, left)) * self._part(view, left))
             return Plan("hard", max(target, self._standing(view), view.inserting), 0)
         self.lowest = None
-        room = reading.headroom + account.credit - extra - ahead
+        room = reading.headroom + credit - extra - ahead
         # Calm needs headroom that can be seen: credit is an estimate, and a burst may come.
         if left < marks.low or room < marks.low or (not view.calm and short > 0):
             # With memory this short, caches that are over their cap come down to it at once. What was freed

@@ -195,7 +195,7 @@ class Sight:
             # Several have to evict and trim, little of what is cached comes back, and pages are copied.
             first += marks.min
         else:
-            first = account.room_for_first(first, self.heap.took)
+            first = account.room_for_first(first)
         return max(0, limit - max(known, account.floor + first + rooms))
 
     @property
