@@ -46,7 +46,6 @@ FAMILIES = {
 HIDDEN = {
     "linked list of 10000": "looks end after 4,000 of them where Python walks",
     "tuples 100000 deep": "the same after 25,000 where C does",
-    "ZoneInfo of its own": "its transitions are arrays in C that show nowhere",
     "lzma compressor": "its preset shows nowhere",
     "orjson dumps": "it leaves text in a block far larger than the text",
     "orjson Fragment": "it shows nothing",

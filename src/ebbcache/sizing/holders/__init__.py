@@ -59,6 +59,7 @@ _FAMILIES: Final[dict[tuple[object, str], tuple[str, str]]] = {
     ("_bz2", "BZ2Decompressor"): ("streams", "streams"),
     ("_lzma", "LZMACompressor"): ("streams", "streams"),
     ("_lzma", "LZMADecompressor"): ("streams", "streams"),
+    ("zoneinfo", "ZoneInfo"): ("streams", "zones"),
     ("_hashlib", "HASH"): ("program", "hashes"),
     ("_hashlib", "HMAC"): ("program", "hashes"),
     ("pyarrow.lib", "Array"): ("arrow", "arrays"),

@@ -1,4 +1,4 @@
-"""What compressors, decompressors and StringIO allocate, which they tell nobody.
+"""What compressors, decompressors, StringIO and ZoneInfo allocate, which they tell nobody.
 
 All start with a struct that is public and has not changed for decades (zlib.h, bzlib.h, lzma/base.h),
 which leads to the state with the parameters; StringIO with its own (Modules/_io/stringio.c). Each is read
@@ -13,6 +13,7 @@ import ctypes
 import functools
 import gc
 import io
+import struct
 import sys
 from collections.abc import Callable
 from typing import Any, Final
@@ -206,5 +207,32 @@ def _texts_in_memory(obj: Any, cap: float) -> Expanded:
     return own, kids, 1
 
 
+_TIMES: Final = struct.pack(">4s16x6l3l3B", b"TZif", 0, 0, 0, 3, 2, 8, 1, 2, 3, 0, 1, 0) + struct.pack(
+    ">lBBlBB8s", 60, 0, 0, 120, 1, 4, b"AAA\0BBB\0"
+)
+"""A time zone with three transitions between two offsets, as a file has it (RFC 8536)."""
+_TRANSITIONS, _OFFSETS = _HEAD + 24, _HEAD + 32
+_OFFSET: Final = 56  # a struct, and the name that only it has
+
+
+def _zones_as_expected(cls: Any) -> bool:
+    zone = cls.from_file(io.BytesIO(_TIMES))
+    return _LINUX and (_word(id(zone) + _TRANSITIONS).value, _word(id(zone) + _OFFSETS).value) == (3, 2)
+
+
+def _zones(cls: type) -> Expand:
+    known = _works(_zones_as_expected, cls)
+
+    def read(obj: Any, cap: float) -> Expanded:
+        own = fixed(class_of(obj))
+        if known:  # four arrays of transitions (Modules/_zoneinfo.c)
+            own += 4 * chunk(8 * _word(id(obj) + _TRANSITIONS).value)
+            own += _OFFSET * _word(id(obj) + _OFFSETS).value
+        return own, gc.get_referents(obj), 1
+
+    return with_fields(read, [members(cls)["key"].__get__])
+
+
 streams = Rule(_streams)
 texts = Rule(_texts)
+zones = Rule(_zones)
