@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from ebbcache import sizing
 from ebbcache.gil import is_free_threaded
-from ebbcache.sizing import BUDGET, sizeof
+from ebbcache.sizing import BUDGET, sizeof, walk
 from ebbcache.sizing.chunks import chunk
 
 
@@ -286,3 +286,19 @@ def test_counts_as_many_objects_as_said() -> None:
 def test_mapping_proxies_and_partial_views_are_walked() -> None:
     assert sizeof(types.MappingProxyType({"k": numbers(100)})) > 3200
     assert sizeof(iter(numbers(100))) > 3200
+
+
+def test_what_tells_its_size_goes_with_a_victim() -> None:
+    """It is looked at apart, and no list of the walk's own may pass for somebody who holds it."""
+
+    class Telling(list[Any]):
+        def __sizeof__(self) -> int:
+            return 5000
+
+    value = [[Telling([1.5])] for _ in range(3)]
+    assert walk.weigh(sizing._table, value, 4000, evicted=True) > 15_000
+    assert sizing.freed_with(value) > 15_000
+    told = Telling()
+    others = [[told]]
+    assert sizing.python_sizeof([told]) == 5000 + sizing.python_sizeof([None])
+    assert others

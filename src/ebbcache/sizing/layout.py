@@ -356,14 +356,18 @@ def reader_of_arrays(ndarray: type) -> Expand:
     flags_of = names["flags"].__get__
     flat_of = names["flat"].__get__
     nbytes_of = names["nbytes"].__get__
-    ndim_of = names["ndim"].__get__
+    ndim_of: Sizer = names["ndim"].__get__
     size_of = names["size"].__get__
 
+    heads = [fixed(ndarray) + (malloc_chunk(16 * ndim) if ndim else 0) for ndim in range(65)]
+
     def read(obj: Any, cap: float) -> Expanded:
-        own = fixed(class_of(obj))
-        if ndim := ndim_of(obj):
-            own += malloc_chunk(16 * ndim)
-        kids = gc.get_referents(obj)
+        own = heads[ndim_of(obj)]
+        cls = class_of(obj)
+        kids: list[Any] = []
+        if cls is not ndarray:
+            own += fixed(cls) - heads[0]
+            kids = gc.get_referents(obj)
         base = base_of(obj)
         if base is not None:
             kids.append(base)
@@ -372,17 +376,16 @@ def reader_of_arrays(ndarray: type) -> Expand:
         own += malloc_chunk(max(1, nbytes_of(obj)))
         size = size_of(obj)
         dtype = dtype_of(obj)
-        if (
-            dtype.char in "VTSUMm"
-        ):  # these have a dtype for each length or unit, which may be the array's own
+        char = dtype.char
+        if char in "VTSUMm":  # these have a dtype for each length or unit, which may be the array's own
             kids.append(dtype)
-        if dtype.char == "T" and size:
+        if char == "T" and size:
             few_of = [*scatter(size, min(size, 64))]
             flat = flat_of(obj)
             texts = [len(str(flat[i])) for i in few_of]
             # Up to 15 bytes lie in the array; the others in an arena that grows by an eighth or more.
             own += malloc_chunk(sum(n + 4 for n in texts if n > 15) * size // len(few_of) * 17 // 16)
-        if dtype.char != "O":
+        if char != "O":
             return own, kids, 1
         flat = flat_of(obj)
         if size <= cap:

@@ -25,6 +25,12 @@ _MANY: Final = 8
 _CROWD: Final = 4096
 """A leaf with as many references costs each of them nothing worth counting."""
 
+_MIXED: Final = 24
+"""The same, if the first two are of different types."""
+
+_SHORT: Final = 2
+"""Stretches shorter than that before the others are taken for a mixture."""
+
 
 class Top:
     """An object with several references, and the tree below it."""
@@ -108,7 +114,7 @@ def sort_kids(
     `below`, by the ids of their types.
     """
     count = len(kids)
-    if count >= _MANY:
+    if count >= _MANY and (count >= _MIXED or class_of(kids[0]) is class_of(kids[1])):
         return _sort_many(kids, count, table, below, common, shared)
     leaves, free, kinds = table.leaves, table.free, table.kinds
     size = 0
@@ -144,13 +150,20 @@ def _sort_many(
     """Do the same in C's loops for stretches of one type, such as items of lists and keys of dicts."""
     leaves, free, kinds = table.leaves, table.free, table.kinds
     types = [*map(class_of, kids)]
-    size = at = 0
+    size = at = short = 0
+    odd: list[Any] = []
+    counts: list[int] = []
     while at < length:
         cls = types[at]
         others = map(is_not, islice(types, at, None), repeat(cls))
         end = next(compress(positions(at), others), length)
         if end - at < _MANY:
-            break
+            short += 1
+            end = length if short > _SHORT else end
+            counts += map(getrefcount, islice(kids, at, end))
+            odd += islice(kids, at, end)
+            at = end
+            continue
         key = id(cls)
         if key in free:
             at = end
@@ -161,7 +174,7 @@ def _sort_many(
         if references.count(_IN_MAP) < len(references):
             rest = [kid for kid, count in zip(stretch, references, strict=True) if count != _IN_MAP]
             if key not in kinds:
-                table.kind(kids[at - 1])
+                table.kind(rest[0])
                 if key in free:
                     continue
             (common if key in leaves else shared).extend(rest)
@@ -175,12 +188,7 @@ def _sort_many(
         else:
             measure = cast(Callable[[Any], int], cls.__sizeof__)
             size += sum(map(_own_of, map(measure, stretch)))
-    if at == length:
-        return size
-    counts = [*map(getrefcount, islice(kids, at, None))]
-    for kid, key, count in zip(
-        islice(kids, at, None), map(id, islice(types, at, None)), counts, strict=True
-    ):
+    for kid, key, count in zip(odd, map(id, map(class_of, odd)), counts, strict=True):
         if key in leaves:
             if count == _IN_MAP:
                 size += _own[kid.__sizeof__()]

@@ -8,7 +8,6 @@ Bound: exact; some 100 ns an object where many are alike, as C's loops do the wo
 
 from __future__ import annotations
 
-import sys
 from itertools import chain
 from operator import itemgetter
 from sys import getrefcount
@@ -57,9 +56,9 @@ class Found:
 
     __slots__ = ("common", "shared", "strict", "tops")
 
-    def __init__(self) -> None:
-        self.common: list[Any] = []  # leaves, once for each reference
-        self.shared: list[Any] = []  # others, the same
+    def __init__(self, common: list[Any], shared: list[Any]) -> None:
+        self.common = common  # leaves, once for each reference
+        self.shared = shared  # others, the same
         self.tops: dict[int, Any] = {}  # those of `shared` that were counted
         self.strict: set[int] = set()  # ids of those that a view referred to first: no slack for these
 
@@ -155,10 +154,8 @@ def settle(
     """
     tops, strict, shared = found.tops, found.strict, found.shared
     kinds = table.kinds
-    counts: dict[int, int] = {id(root): -sys.maxsize}
-    slacks: dict[int, int] = {}
+    known = {id(root): 0}  # references from inside, and as many from outside as may be
     waiting: list[int] = []
-    walked: list[int] = []
     tried: list[int] = []
     parts: list[int] = []
     obj: Any
@@ -167,18 +164,18 @@ def settle(
             key = id(obj)
             if class_of(obj) is Part:
                 key = ~obj.key
-            if key in counts:
-                counts[key] += 1
+            if key in known:
+                known[key] += 1
                 continue
-            counts[key] = 1
             tops[key] = obj
             if key < 0:
+                known[key] = 1
                 parts.append(key)
                 continue
             kind = kinds.get(id(class_of(obj))) or table.kind(obj)
             if kind.claim is not None:
                 return None
-            slacks[key] = 0 if evicted or kind.alone or key in strict else SLACK
+            known[key] = 1 if evicted or kind.alone or key in strict else 1 + SLACK
             waiting.append(key)
         obj = None
         shared.clear()
@@ -186,7 +183,7 @@ def settle(
         doubtful: list[int] = []
         worth: list[int] = []
         for key in waiting:
-            outside = getrefcount(tops[key]) - IN_FOUND - counts[key] - slacks[key]
+            outside = getrefcount(tops[key]) - IN_FOUND - known[key]
             if outside <= 0:
                 ready.append(key)
                 continue
@@ -201,7 +198,6 @@ def settle(
             tried += worth
             doubtful = [key for key in doubtful if key not in {*worth}]
         waiting = doubtful
-        walked += ready
         level: dict[int, list[Any]] = {}
         for key in ready:
             level.setdefault(id(class_of(tops[key])), []).append(tops[key])
@@ -211,19 +207,19 @@ def settle(
             return None
         size += own
     for key in tried:
-        if getrefcount(tops[key]) - IN_FOUND - counts[key] > slacks[key]:
+        if getrefcount(tops[key]) - IN_FOUND > known[key]:
             return None
     if found.common:
         size += shares(found.common, 0 if evicted else LEAF_SLACK)
     for key in parts:
         part: Part = tops[key]
-        if part.references <= counts[key]:  # nobody else holds it
+        if part.references <= known[key]:  # nobody else holds it
             size += part.ask()
     if size >= LARGE and not evicted:
         # A large part that the slack has us charge may still be one that every value refers to. If each of
         # them were charged with it none might get into a cache, so only the first one is.
-        for key in walked:
-            by_slack = getrefcount(tops[key]) - IN_FOUND > counts[key]
+        for key in tops.keys() - {*waiting, *parts}:
+            by_slack = getrefcount(tops[key]) - IN_FOUND > known[key] - SLACK
             if by_slack and table.charged_to_another(tops[key], root):
                 return None
     return size

@@ -44,54 +44,63 @@ def weigh(table: Table, root: object, budget: int | None, *, evicted: bool = Fal
     Most values are a tree small enough for one look at each object, which is all that is done here. What is
     shared, what needs samples and what cannot be read is left to a `Walk`.
     """
-    found = Found()
-    size, left, stopped = _read(table, root, sys.maxsize if budget is None else budget, found)
-    if stopped is not None:
-        walk = Walk(table, budget, left, evicted=evicted)
-        level = walk.thin([(stopped.rest, 1.0)])
-        below: _Level = [(stopped.below, 1.0)] if stopped.below else []
-        stopped = None
-        return walk.weigh(root, size, found, level, below)
-    if found.shared:
+    start = sys.maxsize if budget is None else budget
+    left: float = start
+    kind = table.kinds.get(id(class_of(root))) or table.kind(root)
+    size, kids, times = 0, _NOTHING, 0.0
+    if kind.claim is None:
+        try:
+            size, kids, times = kind.read(root, start)
+        except Exception:
+            pass  # it will be read again
+    if times == 1 and not kids:
+        return size
+    common: list[Any] = []
+    shared: list[Any] = []
+    found: Found | None = None
+    level: dict[int, list[Any]] = {}
+    if times != 1:
+        size, kids = 0, _NOTHING
+        level[id(class_of(root))] = [root]
+    elif kind.view and len(kids) <= SHOWN:
+        found = Found(common, shared)
+        found.look_into(kids)
+    else:
+        size += sort_kids(kids, table, level, common, shared)
+    left -= len(kids)
+    kids = _NOTHING  # what is left in variables looks like held by others
+    if not level and not shared:
+        return round(size + shares(common, 0 if evicted else LEAF_SLACK)) if common else size
+    if found is None:
+        found = Found(common, shared)
+    if level:
+        more, left, stopped = read_trees(table, level, left, found)
+        size += more
+        level = {}
+        if stopped is not None:
+            return Walk(table, budget, left, evicted=evicted).weigh(root, size, found, stopped)
+    if shared:
         total = settle(table, root, size, left, found, budget, evicted)
-        if total is not None:
-            return round(total)
-        found = Found()
-        return Walk(table, budget, None, evicted=evicted).weigh(root, 0.0, found, [([root], 1.0)], [])
-    if found.common:
-        return round(size + shares(found.common, 0 if evicted else LEAF_SLACK))
+        if total is None:
+            common, shared = [], []  # what is in lists of ours looks like held by others
+            found = Found(common, shared)
+            return Walk(table, budget, start, evicted=evicted).weigh(root, 0, found, Level([root], []))
+        return round(total)
+    if common:
+        return round(size + shares(common, 0 if evicted else LEAF_SLACK))
     return size
 
 
-def _read(table: Table, root: object, left: float, found: Found) -> tuple[int, float, Level | None]:
-    """Return what `read_trees` does of the tree of `root`, at less cost if that is an object and leaves."""
-    kind = table.kind(root)
-    level: dict[int, list[Any]] = {}
-    size = 0
-    if not kind.special:
-        try:
-            own, kids, times = kind.read(root, left)
-        except Exception:
-            times, kids, own = 0, [], 0
-        if times == 1:
-            if kids:
-                left -= len(kids)
-                own += sort_kids(kids, table, level, found.common, found.shared)
-                kids = []  # what is left in variables looks like held by others
-            if not level:
-                return own, left, None
-            size = own
-    more, left, stopped = read_trees(table, level or {id(class_of(root)): [root]}, left, found)
-    return size + more, left, stopped
+_NOTHING: Final[list[Any]] = []
 
 
 class Walk:
-    """One walk over one value, of whose `budget` so many looks are `left`, or None: all."""
+    """One walk over one value, of whose `budget` so many looks are `left`."""
 
-    def __init__(self, table: Table, budget: int | None, left: float | None, *, evicted: bool) -> None:
+    def __init__(self, table: Table, budget: int | None, left: float, *, evicted: bool) -> None:
         limit = sys.maxsize if budget is None else budget
         self._table = table
-        self._left: float = limit if left is None else left
+        self._left = left
         self._last = -limit  # what `_left` may come down to: once it is spent, samples take as much again
         self._quota = max(64, limit // 8)  # for one level, once the budget is spent
         self._tops: dict[int, Top] = {}
@@ -101,18 +110,10 @@ class Walk:
         self._slack = 0 if evicted else SLACK
         self._leaf_slack = 0 if evicted else LEAF_SLACK
 
-    def weigh(
-        self,
-        root: object,
-        total: float,
-        found: Found,
-        level: _Level,
-        below: _Level,
-    ) -> int:
+    def weigh(self, root: object, total: float, found: Found, stopped: Level) -> int:
         """Return the bytes that would be freed with `root`.
 
-        `total` bytes of its tree were read before, and `found` what that refers to. What is left of it are
-        `level`, and `below` that.
+        `total` bytes of its tree were read before it `stopped`, and `found` what that refers to.
         """
         top = Top(root, 0)
         self._tops[id(root)] = top
@@ -123,7 +124,10 @@ class Walk:
         while shared:
             strict = id(shared[-1]) in found.strict or self._table.kind(shared[-1]).alone
             self._refer(top, shared.pop(), 1.0, 0 if strict else self._slack)
-        top.nbytes = self._tree(top, 1, level, below, total)
+        below: _Level = [(stopped.below, 1.0)] if stopped.below else []
+        top.nbytes = self._tree(top, 1, self.thin([(stopped.rest, 1.0)]), below, total)
+        stopped.rest.clear()  # again, for what was found in the tree
+        stopped.below.clear()
         if self._queue:
             self._settle()
         elif not top.common and not top.uses:
@@ -329,10 +333,10 @@ class Walk:
         tops = [top for top in self._tops.values() if top is not root]
         shared = [top for top in tops if self._outside(top) > 0]
         for top in shared:
-            if (
-                top.nbytes is not None and not self._evicted
-            ):  # in vain: do not try that again with every value that refers to it
-                self._table.note(top.obj, shared=self._outside(top))
+            if top.nbytes is not None and not self._evicted:
+                # In vain: do not try that again with every value that refers to it.
+                outside = self._outside(top)  # not in the call, where its argument is a reference more
+                self._table.note(top.obj, shared=outside)
         self._keep(root, shared)
         total = self._total(root, tops)
         if total >= LARGE and not self._evicted:
