@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
+if sys.implementation.name != "cpython":
+    raise ImportError(
+        f"ebbcache needs CPython, whose reference counts tell sizes; this is {sys.implementation.name}"
+    )
+
 from ebbcache import memory, testing
 from ebbcache.adapters import register_clearable, register_lru_cache, register_mapping
 from ebbcache.caches import CacheStats, Cause, DensityCache, LFUCache, LRUCache, TTLCache
