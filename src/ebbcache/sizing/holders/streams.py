@@ -150,7 +150,8 @@ _string_io: Any = io.StringIO
 _BUFFER, _SIZE, _ROOM, _STATE = (_HEAD + 8 * place for place in (0, 2, 3, 4))
 _JOINED, _PIECES = 1, 2
 _WRITER: Final = _HEAD + 40
-_DECODER: Final = (_HEAD + 64 if sys.version_info < (3, 12) else _HEAD + 104), 3
+_APART: Final = sys.version_info >= (3, 14)  # the writer is a block of its own
+_DECODER: Final = _HEAD + (64 if sys.version_info < (3, 12) else 56 if _APART else 104)
 _KEPT: Final = (_WRITER, _WRITER + 8) if sys.version_info < (3, 12) else (_WRITER,)
 """Where pieces are that were written: lists of long and short ones, or a text with room to spare."""
 _WRITTEN: Final = 17 if sys.version_info < (3, 12) else 5  # quarters of a byte for each character written
@@ -160,13 +161,21 @@ def _object_at(address: int) -> Any:
     return ctypes.cast(address, ctypes.py_object).value
 
 
+def _pieces_of(at: int) -> list[int]:
+    """Return the addresses of what holds the pieces that the StringIO at `at` was written in."""
+    if _APART:
+        writer = _word(at + _WRITER).value
+        return [_word(writer).value] if writer else []
+    return [_word(at + place).value for place in _KEPT]
+
+
 def _texts_as_expected() -> bool:
     if not _LINUX or sys.implementation.name != "cpython":
         return False
     joined, pieces = io.StringIO("some text"), io.StringIO()
     pieces.write("some text")
     kind = list if len(_KEPT) == 2 else str
-    kept = [_word(id(pieces) + at).value for at in _KEPT]
+    kept = _pieces_of(id(pieces))
     return (
         (_word(id(joined) + _SIZE).value, _half(id(joined) + _STATE).value) == (9, _JOINED)
         and 9 <= _word(id(joined) + _ROOM).value <= 64
@@ -199,9 +208,11 @@ def _texts_in_memory(obj: Any, cap: float) -> Expanded:
     at = id(obj)
     own = fixed(class_of(obj)) + (chunk(4 * _word(at + _ROOM).value) if _word(at + _BUFFER).value else 0)
     kids = gc.get_referents(obj)
-    places = _KEPT if _half(at + _STATE).value == _PIECES else ()
-    for place in (*places, *range(_DECODER[0], _DECODER[0] + 24, 8)):  # a decoder, and two ends of lines
-        found = _word(at + place).value
+    held = [_word(_DECODER + at + place).value for place in (0, 8, 16)]  # a decoder, and two ends of lines
+    if _half(at + _STATE).value == _PIECES:
+        held += _pieces_of(at)
+        own += chunk(56) if _APART else 0
+    for found in held:
         if found:
             kids.append(_object_at(found))
     return own, kids, 1
