@@ -173,11 +173,13 @@ class Sight:
 
     @property
     def rooms(self) -> int:
-        """What `make_room` blocks still keep free: all they asked for, less what others took meanwhile."""
+        """What `make_room` blocks still keep free: an eighth more than asked, less what others took."""
         if not self.asked:
             return 0
         taken = self.account.others - min(before for _, before in self.asked)
-        return max(0, sum(amount for amount, _ in self.asked) - max(0, taken))
+        asked = sum(amount for amount, _ in self.asked)
+        # What is taken in small pieces takes more than their sum, for the holes between them.
+        return max(0, asked + asked // 8 - max(0, taken))
 
     @property
     def cap(self) -> int:
