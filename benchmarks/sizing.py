@@ -110,6 +110,9 @@ def measure_kind(
     for name, size in tools.items():
         try:
             sized, said = truth.freed(make, size, copies, account)
+            if sized - row["truth"] > max(64.0, 0.02 * row["truth"]):
+                # Once more: an estimator's own tables grow at times, values that grow do so every time.
+                sized = min(sized, truth.freed(make, size, copies, account)[0])
             row[name] = {"said": said, "sized": sized, "us": microseconds(size, make(1)) if timed else 0.0}
         except Exception as error:
             row[name] = {"failed": type(error).__name__}
