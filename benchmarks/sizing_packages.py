@@ -112,6 +112,7 @@ def parsed() -> Makers:
     return {
         "orjson loads": lambda i: orjson.loads(orjson.dumps(data(i))),
         "orjson dumps": lambda i: orjson.dumps(data(i)),
+        "orjson dumps long": lambda i: orjson.dumps([data(i) for _ in range(20)]),
         "orjson Fragment": lambda i: orjson.Fragment(b'{"a": %d}' % i),
     }
 

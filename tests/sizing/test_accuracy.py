@@ -48,6 +48,7 @@ HIDDEN = {
     "tuples 100000 deep": "the same after 25,000 where C does",
     "lzma compressor": "its preset shows nowhere",
     "orjson dumps": "it leaves text in a block far larger than the text",
+    "orjson dumps long": "the same, and only C can ask malloc how much larger",
     "orjson Fragment": "it shows nothing",
     "tensor graph": "to ask for what autograd saved may run hooks of the program's",
     "polars slice keeping its parent": "the parent is not told",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import collections
+import ctypes
 import datetime
 import functools
 import gc
 import io
 import os
+import platform
 import random
 import sys
 import threading
@@ -478,3 +480,22 @@ def test_samples_are_near_each_other(make: Callable[[], Any]) -> None:
     native, python = both(value, 5000)
     assert native == pytest.approx(python, rel=0.05)
     assert native == pytest.approx(whole, rel=0.05)
+
+
+@pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc" or not os.environ.keys().isdisjoint({"LD_PRELOAD", "PYTHONMALLOC"}),
+    reason="only glibc's malloc tells how large a block is, and only where it is in use",
+)
+def test_only_c_sees_what_bytes_keep_of_a_larger_block() -> None:
+    text = bytes([7]) * 9_000
+    whole = sizing.sizeof(text)
+    length = ctypes.c_ssize_t.from_address(id(text) + object.__basicsize__)
+    try:
+        length.value = 1_000  # as makers of bytes do that do not cut off what they have too much
+        assert sizing.python_sizeof(text) < 1_100
+        assert whole <= sizing.sizeof(text) <= whole + 16
+        assert sizing.sizeof((text, 1)) - sizing.sizeof((b"", 1)) >= whole
+        length.value = 10  # as far as can be seen that is pymalloc's, which cannot be asked
+        assert sizing.sizeof(text) < 100
+    finally:
+        length.value = 9_000

@@ -5,6 +5,14 @@
  * CPython 3.13. layout_check() compares what is believed of dicts with what they say. Bound: exact block by block.
  */
 #include "sizing.h"
+#ifdef __GLIBC__
+#include <malloc.h>
+#if __GLIBC_PREREQ(2, 33)
+#define BYTES_IN_USE mallinfo2().uordblks
+#else
+#define BYTES_IN_USE (unsigned int)mallinfo().uordblks
+#endif
+#endif
 
 /* Objects/dictobject.c, the same in 3.11 to 3.14; layout_check() compares it with what dict.__sizeof__ says. */
 typedef struct {
@@ -35,6 +43,12 @@ keys_bytes(const Keys *keys)
                         (size << 1) / 3 * (keys->kind == 0 ? 24 : 16));
 }
 
+static inline Py_ssize_t
+bytes_bytes(PyObject *obj)
+{
+    return (Py_ssize_t)offsetof(PyBytesObject, ob_sval) + 1 + PyBytes_GET_SIZE(obj);
+}
+
 /* The blocks of a dict but the object itself. May call out. */
 int
 dict_tables(Walk *w, PyObject *dict, double *bytes)
@@ -51,10 +65,34 @@ dict_tables(Walk *w, PyObject *dict, double *bytes)
     return 0;
 }
 
-/* Compare what is believed of dicts with what they say. */
+/* Whether what is too large for pymalloc comes from glibc's malloc, with nothing of a debugging allocator's in front:
+ * 1 if malloc says that it cut just that much for some bytes, -1 with an exception. */
+static int
+blocks_are_glibcs(void)
+{
+#ifdef __GLIBC__
+    for (int left = 3; left > 0; left--) { /* other threads may ask malloc for memory meanwhile */
+        size_t before = BYTES_IN_USE;
+        PyObject *bytes = PyBytes_FromStringAndSize(NULL, 5000); /* more than malloc keeps for each thread */
+        size_t after = BYTES_IN_USE;
+        if (bytes == NULL)
+            return -1;
+        Py_ssize_t cut = (Py_ssize_t)(after - before), asked = (Py_ssize_t)chunk(bytes_bytes(bytes));
+        Py_DECREF(bytes);
+        if (asked <= cut && cut <= asked + 16)
+            return 1;
+    }
+#endif
+    return 0;
+}
+
+/* Compare what is believed of dicts with what they say, and of malloc with what it cuts. */
 int
 layout_check(State *st)
 {
+    st->malloc_known = blocks_are_glibcs();
+    if (st->malloc_known < 0)
+        return -1;
     st->dict_known = 1;
     for (int n = 0; n < 300 && st->dict_known; n = 3 * n + 1) {
         for (int text = 0; text < 2; text++) {
@@ -154,6 +192,21 @@ int_bytes(PyObject *obj)
     return head + digits * (Py_ssize_t)sizeof(digit);
 }
 
+/* The block of bytes that ask for `asked`. Whoever made them may have had more and not cut the rest off, as orjson
+ * does, which no `__sizeof__` shows. What is too large for pymalloc comes from malloc, but for what was compiled in. */
+static double
+real_block(PyObject *obj, double asked)
+{
+#ifdef __GLIBC__
+    if (asked > SMALL && Py_REFCNT(obj) < COMPILED_IN) {
+        double cut = (double)(malloc_usable_size(obj) + sizeof(size_t));
+        if (cut > asked + asked / 8 + 64) /* else malloc's own rounding, to pages where it maps */
+            return cut;
+    }
+#endif
+    return asked;
+}
+
 double
 leaf_bytes(const Rule *rule, PyObject *obj)
 {
@@ -161,7 +214,7 @@ leaf_bytes(const Rule *rule, PyObject *obj)
     case STR:
         return chunk(str_bytes(obj));
     case BYTES:
-        return chunk((Py_ssize_t)offsetof(PyBytesObject, ob_sval) + 1 + PyBytes_GET_SIZE(obj));
+        return rule->view ? real_block(obj, chunk(bytes_bytes(obj))) : chunk(bytes_bytes(obj));
     case INT:
         return chunk(int_bytes(obj));
     default:

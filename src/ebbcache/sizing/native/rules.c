@@ -224,9 +224,10 @@ rule_fill(State *st, Rule *rule, PyTypeObject *type)
     if (rule->code == BLOCK) {
         if (type == &PyUnicode_Type)
             rule->code = STR;
-        else if (type == &PyBytes_Type)
+        else if (type == &PyBytes_Type) {
             rule->code = BYTES;
-        else if (type == &PyLong_Type)
+            rule->view = (unsigned char)st->malloc_known;
+        } else if (type == &PyLong_Type)
             rule->code = INT;
     }
     return 0;

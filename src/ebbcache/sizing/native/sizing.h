@@ -113,7 +113,8 @@ typedef struct {
     double least, most, looks_a_second;
     PyObject *dtype; /* of the array that was read last, if it is one of many's */
     Py_ssize_t dtype_item;
-    int dict_known; /* dicts lie in memory as layout.c believes */
+    int dict_known;   /* dicts lie in memory as layout.c believes */
+    int malloc_known; /* and large blocks are glibc's, which says how large */
 } State;
 
 typedef struct {
@@ -183,11 +184,14 @@ struct Walk {
 #define LARGE 1048576.0
 #define PART_FOR_ONE 0.35 /* level or round, of the looks that are left */
 
+#define SMALL 512           /* the largest request that pymalloc serves itself */
+#define COMPILED_IN 1000000 /* references that only an immortal object has */
+
 /* A block as pymalloc and glibc cut it (chunks.py). */
 static inline double
 chunk(Py_ssize_t size)
 {
-    return (double)(size <= 512 ? (size + 15) & -16 : (size + 23) & -16);
+    return (double)(size <= SMALL ? (size + 15) & -16 : (size + 23) & -16);
 }
 
 /* What C's malloc cuts for `size` bytes. */
