@@ -224,3 +224,18 @@ def test_in_a_burst_what_is_retained_does_not_count_and_what_hardly_returns_is_f
     assert ahead > MARKS.min
     target = (MARKS.high + ahead - MARKS.low - MIB) * found.account.to_return_one
     assert Planner().plan(grown).target == pytest.approx(target, rel=0.01)
+
+
+def test_a_burst_like_those_before_does_not_empty_caches_that_give_nothing_back() -> None:
+    found = view(headroom=MARKS.low + MIB, cached=80 * MIB)
+    account = found.account
+    for _ in range(20):
+        account.returned(10 * MIB, 0, 4 * MIB)
+    usage, now = account.usage, 0.0
+    for grown in (40 * MIB, 0, 0, 40 * MIB):  # the first such burst, and after it the second
+        now += 1.0
+        account.observe(usage + grown, 80 * MIB, now, limit=LIMIT)
+    assert account.going_on > MARKS.min
+    assert not account.unheard_of
+    account.observe(usage + 40 * MIB, 20 * MIB, now + 0.01, limit=LIMIT)  # 60 MiB freed, nothing came back
+    assert Planner().plan(dataclasses.replace(found, cap=LIMIT)).target == 0

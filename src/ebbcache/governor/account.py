@@ -118,13 +118,18 @@ class Account:
         if self._momentum < 1.0:
             return 0
         growth, first = self._momentum, 0.0
-        if growth > max(1.25 * self._usual, self._most / 6):
+        if self.unheard_of:
             rest = self.unknown(self._limit) - growth
             growth, first = max(growth, rest), max(0.0, min(rest, 3.0 * growth))
         at_once = min(self._at_once or 0.0, self.return_rate)
         back = min(1.0, 2.0 * self.return_rate)
         late = min(growth * max(0.0, back - at_once), BURST_RATE * (self.reaction + LONGEST_TRIM))
         return int(max(late + min(growth * at_once, self._quick), first * back))
+
+    @property
+    def unheard_of(self) -> bool:
+        """Whether others grow by a quarter more than lately at most: maybe the unknown first burst."""
+        return self._momentum > max(1.25 * self._usual, self._most / 6)
 
     @property
     def _quick(self) -> float:

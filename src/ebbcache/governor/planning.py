@@ -81,11 +81,12 @@ class Planner:
         account, marks, reading = view.account, view.marks, view.reading
         extra = view.kept_free - marks.high
         ahead = account.going_on  # a burst that is under way is not waited for
-        credit = account.credit
-        if ahead > marks.min:  # what is retained lies in holes that a burst has no use for
-            credit = account.in_flight
+        # What is retained lies in holes that a burst has no use for. But only a first one is worth all that
+        # caches hold: for one that was seen before room was left, and freeing on would empty them.
+        first = account.unheard_of and ahead > marks.min
+        credit = account.in_flight if first else account.credit
         short = view.kept_free + ahead - reading.headroom - credit
-        if ahead > marks.min and short > 0:
+        if first and short > 0:
             short = int(short * account.to_return_one)
         left = reading.headroom
         if reading.soft:
