@@ -183,34 +183,6 @@ def test_growth_of_others_keeps_inserts_out_where_evicting_gives_nothing_back() 
     assert before > 0
 
 
-def crowd(**more: Any) -> View:
-    """Memory is calm: a parent shares 60 MiB with this process and another, and there are 40 besides."""
-    mates = (Share(60 * MIB, shared=60 * MIB), Share(30 * MIB))
-    usual = {"cap": 100 * MIB, "own": 10 * MIB, "mates": mates}
-    return view(headroom=60 * MIB, cached=100 * MIB, **usual | more)
-
-
-def test_what_processes_share_is_nobodys_part_of_the_cap() -> None:
-    # An equal part of 100 MiB would be 33, but of what they can give it is 13: it may grow by 3.
-    plan = Planner().plan(crowd())
-    assert (plan.level, plan.target) == ("calm", 0)
-    assert plan.grant == (40 * MIB // 3 - 10 * MIB) // 12
-    plan = Planner().plan(crowd(own=16 * MIB, inserting=MIB))
-    assert plan.target > 0
-
-
-def test_what_neighbours_retain_is_room_for_nobody_else() -> None:
-    assert Planner().plan(crowd(cap=120 * MIB)).target == 0
-    assert Planner().plan(crowd(cap=120 * MIB, retained=35 * MIB)).target > 0
-
-
-def test_one_with_less_than_its_part_need_not_make_room_twice_under_soft_pressure() -> None:
-    rich = Planner().plan(crowd(calm=False, kept_free=62 * MIB, own=20 * MIB, inserting=4 * MIB))
-    poor = Planner().plan(crowd(calm=False, kept_free=62 * MIB, own=2 * MIB, inserting=4 * MIB))
-    assert (rich.level, rich.target) == ("soft", 8 * MIB)
-    assert (poor.level, poor.target < 4 * MIB) == ("soft", True)
-
-
 def test_in_a_burst_what_is_retained_does_not_count_and_what_hardly_returns_is_freed_twice() -> None:
     found = view(headroom=MARKS.high, cached=80 * MIB, retained=60 * MIB)
     assert Planner().plan(found).target == 0

@@ -23,7 +23,6 @@ MIB = 1 << 20
 
 HOLD = 5.0  # s: a peak or floor of others counts in full for so long,
 HALF_LIFE = 10.0  # s: then its distance from the present decays
-COPYING_HALF_LIFE = 0.25  # s: that of a floor's distance after a fork, while pages are being copied
 BURST_SECONDS = 0.5  # s: growth within about this long is one burst
 BURST_HALF_LIFE = 120.0  # s: a burst is expected to come again for minutes,
 MOMENTUM_HALF_LIFE = 0.5  # s: and to go on for a moment
@@ -213,7 +212,6 @@ class Account:
         announced: int = 0,
         idle: int = 0,
         trimmed: bool = False,
-        copying: bool = False,
         mapped: bool = False,
     ) -> None:
         """Take in one reading: `usage` under the ceiling of `limit`, `cached` in caches, at `now`.
@@ -221,7 +219,6 @@ class Account:
         Others may have grown by as much as was `announced` without that being a burst. malloc holds `idle`
         bytes free: what of it the caches have not left there serves others' next burst. With `trimmed` it
         was just told to return what it can, so usage fell by what had been retained, as far as that goes.
-        While processes are `copying` what they shared, others' growth is no part of a first burst.
         With `mapped` it serves large values from elsewhere than what it holds free.
         """
         if limit is not None:  # nothing grows for long at a rate that fills a small container at once
@@ -246,7 +243,7 @@ class Account:
         self.retained = min(self.retained, max(0, usage - cached))
         before, self.others = self.others, max(0, usage - cached - self.retained)
         self._before_burst += min(announced, max(0, self.others - before))
-        self._follow_others(now, elapsed, min(self.others, max(0, idle - self.retained)), copying)
+        self._follow_others(now, elapsed, min(self.others, max(0, idle - self.retained)))
 
     def _attribute(self, grown: int, inserted: int, mapped: bool) -> None:
         """Book on `retained` by how much usage and cached bytes have grown between two looks."""
@@ -257,7 +254,7 @@ class Account:
         else:
             self.retained = max(0, self.retained - inserted)
 
-    def _follow_others(self, now: float, elapsed: float, spare: int, copying: bool) -> None:
+    def _follow_others(self, now: float, elapsed: float, spare: int) -> None:
         """Renew what is expected of others from what they use now, of which malloc holds `spare` bytes."""
         if elapsed > HOLD:
             self._before_burst = self.others  # nobody looked for so long: no telling how fast it grew
@@ -280,8 +277,6 @@ class Account:
         busy = self.others - spare
         if busy <= self.floor:
             self.floor, self._floor_at = busy, now
-        elif copying:
-            self.floor = busy - int((busy - self.floor) * 0.5 ** (elapsed / COPYING_HALF_LIFE))
         elif now - self._floor_at > HOLD:
             self.floor = busy - int((busy - self.floor) * fade)
 

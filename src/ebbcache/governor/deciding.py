@@ -25,7 +25,7 @@ from typing import Any, Literal
 from ebbcache import engine
 from ebbcache.governor import allocator
 from ebbcache.governor.account import MIB
-from ebbcache.governor.planning import SMALLEST_GRANT, Plan, Planner
+from ebbcache.governor.planning import Plan, Planner
 from ebbcache.governor.seeing import MemorySource, Sight
 from ebbcache.governor.shares import Neighbourhood
 from ebbcache.governor.trimming import Heap, Level, Malloc
@@ -75,7 +75,7 @@ class Governor:
         self._futile = 0
         self._wonders = False
         self._news: list[tuple[Any, ...]] = []
-        self._grown = self._copied = 0
+        self._grown = 0
         self._planner = Planner()
         self._turns = Turns()
 
@@ -137,10 +137,6 @@ class Governor:
             lost = self.sight.reading is not None
             self.allowance.left = 0 if lost else UNGOVERNED
             return not lost
-        inheritance = self.sight.inheritance
-        if inheritance.shared and not inheritance.given_up and self.sight.too_much_shared:
-            inheritance.given_up = True
-            apart(False)
         before, freed = self._planner.lowest, 0
         if watching and self._wonders:
             self._find_out()
@@ -191,14 +187,9 @@ class Governor:
         usage, held, shared = self.sight.account.usage, self.sight.held, self.sight.inheritance.shared
         target = plan.target
         if shared and self.sight.reading is not None:
-            # What is not free to give copies pages first, here and in every other process that does so:
-            # where memory is short, but not amid a burst, or there is no keeping it; a little at a time.
-            headroom, given_up = self.sight.reading.headroom, self.sight.inheritance.given_up
-            part = max(MIB, headroom // (4 * (1 + len(self.sight.mates))))
-            gives = given_up or (headroom < self.sight.marks.low and not self.sight.bursting)
-            target = min(target, held - shared + (part if gives else 0))
-            if target < SMALLEST_GRANT:  # the next entry may well be a shared one
-                return 0
+            # What is not free to give copies pages first, here and in every other process that does so.
+            part = self.sight.reading.headroom // (1 + len(self.sight.mates))
+            target = min(target, held - shared + max(MIB, part))
         kind = "growth" if plan.growth else "hard" if plan.level == "hard" else "soft"
         self.passes[kind] += 1
         learns = not plan.growth or self.timer() - self._learnt_at >= LEARN_EVERY
@@ -212,7 +203,7 @@ class Governor:
             most=usage,
             tallied_only=tallied_only,
         )
-        own_first = self.sight.inheritance.apart and IMPLEMENTATION == "native"
+        own_first = self.sight.inheritance.child and IMPLEMENTATION == "native"
         gone = self.sight.inheritance.gave(result.freed, held, own_first)
         if not watching:
             self._planner.went_in_a_slice(result.freed, target)
@@ -225,9 +216,7 @@ class Governor:
         self._note(result.freed, held, trimmed=trimmed)
         self._futile = 0 if result.freed else self._futile + 1
         if gone:
-            self._copied += gone
-            if self._copied >= COPIED:  # undoes the copying
-                self._copied = 0
+            if gone >= COPIED:  # undoes the copying
                 self._trim()
             return result.freed
         if learns and result.freed >= MIB:

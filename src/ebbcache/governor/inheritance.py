@@ -3,8 +3,7 @@
 Giving such bytes up frees nothing as long as anybody has the page, and first copies a part of it: of values
 of 2 to 64 KB a third, until malloc is trimmed. Reading copies as well, a page a value, for CPython counts
 references. So a child counts what it inherited as others' memory, and a parent as its own that it cannot
-give; whoever is short all the same gives it a little at a time, and where it is all that fits it is
-`given_up` to the caches' usual order. The kernel tells how much is still shared
+give; whoever is short all the same gives it a little at a time. The kernel tells how much is still shared
 (smaps_rollup, Linux 4.14 on): all of it becomes one process's own when the others are gone. Bound: that
 takes 25 ms for a GiB, so it is asked once a second at most, and for a hundredth of the time.
 """
@@ -14,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 ASK_EVERY = 1.0  # s
-COPYING = 5.0  # s: for so long after a fork its processes copy much of what they share
 SOLE = 1 << 20  # bytes: with less in common, nobody else is left
 ROLLUP = "/proc/self/smaps_rollup"
 
@@ -47,24 +45,15 @@ class Inheritance:
         self._ask = ask
         self._ask_at = float("-inf")
         self._forked = False  # and nobody has asked since
-        self._forked_at = float("-inf")
         self._unsummed = False
         self.child = False
         self.shared = 0
-        self.given_up = False  # what is shared: there is too little memory to keep it
-
-    @property
-    def apart(self) -> bool:
-        """Whether what was inherited goes last."""
-        return self.child and not self.given_up
 
     def after_fork(self, child: bool) -> None:
         """Take note of a fork, in the parent or the child: no more, for in its midst no other code runs."""
         self.child |= child
         self._forked = True
-        self._forked_at = self._timer()
         self._unsummed = child
-        self.given_up = False
 
     def held(self, held: int) -> None:
         """Take in what caches hold now. All that a child finds at its first look is inherited."""
@@ -77,11 +66,6 @@ class Inheritance:
         gone = min(self.shared, max(0, freed - first))
         self.shared -= gone
         return gone
-
-    @property
-    def copying(self) -> bool:
-        """Whether a fork was so lately that others' growth may well be pages being copied."""
-        return self._timer() - self._forked_at < COPYING
 
     @property
     def in_doubt(self) -> bool:

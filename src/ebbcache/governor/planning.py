@@ -56,15 +56,6 @@ class View:
     calm: bool
     now: float
 
-    @property
-    def free_cap(self) -> int:
-        """What of the cap caches can fill with what they can give.
-
-        The rest lies in pages that processes share, or is retained by some process, of no use to another.
-        """
-        counted = self.account.cached - self.own - sum(mate.free for mate in self.mates)
-        return max(0, self.cap - max(0, counted) - (self.account.retained if self.mates else 0))
-
 
 class Planner:
     """Decides for one process."""
@@ -105,11 +96,9 @@ class Planner:
         if left < marks.low or room < marks.low or (not view.calm and short > 0):
             # With memory this short, caches that are over their cap come down to it at once. What was freed
             # and does not show is not freed again, but what comes in makes room for itself.
-            over = (account.cached - view.cap) * part_of_excess(view.own, view.mates, view.free_cap)
+            over = (account.cached - view.cap) * part_of_excess(view.own, view.mates, view.cap)
             target = int(max(short * self._part(view, left), over))
-            # One with less than an equal part of what all may hold would else have nothing before long.
-            poor = view.mates and view.own < view.free_cap // (1 + len(view.mates))
-            return Plan("soft", max(target, (not poor or left < marks.low) * 2 * view.inserting), 0)
+            return Plan("soft", max(target, 2 * view.inserting), 0)
         self._urgency = 1.0
         return self._grow(view, room)
 
@@ -120,21 +109,18 @@ class Planner:
         """
         account, cap, own, mates = view.account, view.cap, view.own, view.mates
         processes = 1 + len(mates)
-        theirs = int(account.retained * (1.0 - part_of_shortage(own, mates))) if mates else 0
-        room -= theirs
-        # Half of what is retained here counts: inserts are likely to reuse it, a burst is not. All that
-        # neighbours retain does. While others grow, nothing comes in that would have to go again.
+        room -= int(account.retained * (1.0 - part_of_shortage(own, mates))) if mates else 0
+        # Half of what is retained counts: inserts are likely to reuse it, a burst of others is not. While
+        # others grow, nothing comes in that would have to go again.
         growing = account.momentum - account.going_on
-        full = account.cached + (account.retained + theirs) // 2
-        free = min(cap - full, room - view.marks.high - growing)
+        free = min(cap - account.cached - account.retained // 2, room - view.marks.high - growing)
         if free >= SMALLEST_GRANT:
             return Plan("calm", 0, max(free // (4 * processes), SMALLEST_GRANT))
         # At the cap a process may still grow to an equal part of it: those with more make way.
-        free_cap = view.free_cap
-        behind = min(free_cap // processes - own, room - view.marks.low)
+        behind = min(cap // processes - own, room - view.marks.low)
         if mates and behind >= SMALLEST_GRANT:
             return Plan("calm", 0, max(behind // (4 * processes), SMALLEST_GRANT))
-        over = int(max(account.cached + theirs - cap, 0) * part_of_excess(own, mates, free_cap))
+        over = int(max(account.cached - cap, 0) * part_of_excess(own, mates, cap))
         if not over and not view.inserting:
             return Plan("calm", 0, max(free // processes, 0))
         # As much is freed as comes in, a batch at a time so that a look pays for itself, but no more than

@@ -100,7 +100,6 @@ class Sight:
                 announced=self.rooms,
                 idle=self.heap.idle(),
                 trimmed=trimmed,
-                copying=self.inheritance.copying,
                 mapped=bool(self.heap.mapped_from),
             )
             self.account = account
@@ -134,11 +133,10 @@ class Sight:
         if self.neighbours is None:
             return 0
         self.neighbours.join(reading.shared)
-        closely = self.inheritance.copying  # what came of the fork inserts before it is looked for
-        self.mates = self.neighbours.look(closely=closely)
-        if not (self.mates or closely):
+        self.mates = self.neighbours.look(closely=False)
+        if not self.mates:
             return 0
-        self.neighbours.publish(self.share(), closely=closely)
+        self.neighbours.publish(self.share(), closely=False)
         cached = sum(mate.cached for mate in self.mates)
         unexplained = reading.usage - self.own - cached - account.retained - account.others
         granted = sum(mate.grant for mate in self.mates)
@@ -146,13 +144,8 @@ class Sight:
 
     def share(self) -> Share:
         """Return what neighbours are to know. What a parent shares with its children it still counts."""
-        return Share(self.own, max(0, self.allowance.left), self.rooms, self._kept_shared)
-
-    @property
-    def _kept_shared(self) -> int:
-        """What of `own` is its children's, too, and kept."""
-        inheritance = self.inheritance
-        return 0 if inheritance.child or inheritance.given_up else inheritance.shared
+        shared = 0 if self.inheritance.child else self.inheritance.shared
+        return Share(self.own, max(0, self.allowance.left), self.rooms, shared)
 
     def meet(self) -> None:
         """Be seen by neighbours that come, and see them; for the watcher.
@@ -201,12 +194,6 @@ class Sight:
         return max(0, limit - max(known, account.floor + first + rooms))
 
     @property
-    def too_much_shared(self) -> bool:
-        """Whether what forked processes share leaves less than `low` under the cap for all else."""
-        kept = self._kept_shared + sum(mate.shared for mate in self.mates)
-        return kept + self.marks.low > self.cap - self.account.retained
-
-    @property
     def bursting(self) -> bool:
         """Whether others grow so fast that usage says little of what was freed, and there is a hurry."""
         return self.account.going_on > self.marks.min
@@ -221,7 +208,7 @@ class Sight:
             self.marks,
             self.kept_free,
             self.capped,
-            max(0, self.own - self._kept_shared),
+            max(0, self.own - self.share().shared),
             self.inheritance.shared,
             self.inserting,
             self.mates,
