@@ -74,22 +74,18 @@ def _wrong(rows: dict[str, Any]) -> list[str]:
 
 @needs_glibc
 @pytest.mark.timeout(300)
-def test_is_what_the_allocators_get_back(measured: Measured) -> None:
-    rows = measured("standard")
-    assert rows.keys() == STANDARD.keys()
+@pytest.mark.parametrize(
+    ("family", "kinds", "share"),
+    [("standard", STANDARD, 0.92), ("more", MORE, 0.85)],  # the latter were thought of to prove it wrong
+)
+def test_is_what_the_allocators_get_back(
+    family: str, kinds: dict[str, Any], share: float, measured: Measured
+) -> None:
+    rows = measured(family)
+    assert rows.keys() == kinds.keys()
     assert _wrong(rows) == []
     near = sum(within(row["ebbcache"]["said"], row["truth"], 0.05) for row in rows.values())
-    assert near >= 0.92 * len(rows)
-
-
-@needs_glibc
-@pytest.mark.timeout(300)
-def test_is_so_for_kinds_that_were_thought_of_to_prove_it_wrong(measured: Measured) -> None:
-    rows = measured("more")
-    assert rows.keys() == MORE.keys()
-    assert _wrong(rows) == []
-    near = sum(within(row["ebbcache"]["said"], row["truth"], 0.05) for row in rows.values())
-    assert near >= 0.85 * len(rows)
+    assert near >= share * len(rows)
 
 
 @needs_glibc

@@ -111,6 +111,19 @@ tensor_parts(Walk *w, PyObject *data, PyObject *obj, double *own)
     return walk_part(w, obj, key, holders, bytes, NULL);
 }
 
+/* Hand over what the collector sees of `obj`, too, if the rest was read. */
+static int
+with_referents(Walk *w, PyObject *obj, int done)
+{
+    if (done == 0)
+        done = collect_referents(w, obj);
+    if (done != 0) {
+        items_clear(&w->kids, 0);
+        return done;
+    }
+    return hand_over(w, 0, 1);
+}
+
 /* Read a tensor. 1: it is one for Python. May call out. */
 int
 read_tensor(Walk *w, const Rule *rule, PyObject *obj, double *own)
@@ -119,13 +132,7 @@ read_tensor(Walk *w, const Rule *rule, PyObject *obj, double *own)
     *own = rule->block + number_in(data, TENSOR_BYTES);
     int done = tensor_parts(w, data, obj, own);
     Py_DECREF(data);
-    if (done == 0)
-        done = collect_referents(w, obj);
-    if (done != 0) {
-        items_clear(&w->kids, 0);
-        return done;
-    }
-    return hand_over(w, 0, 1);
+    return with_referents(w, obj, done);
 }
 
 enum {
@@ -303,11 +310,5 @@ read_arrow(Walk *w, const Rule *rule, PyObject *obj, double *own)
         done = add_buffer(w, data, obj, obj, 0);
     }
     Py_DECREF(data);
-    if (done == 0)
-        done = collect_referents(w, obj);
-    if (done != 0) {
-        items_clear(&w->kids, 0);
-        return done;
-    }
-    return hand_over(w, 0, 1);
+    return with_referents(w, obj, done);
 }
