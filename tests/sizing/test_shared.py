@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ebbcache.gil import is_free_threaded
-from ebbcache.sizing import sizeof
+from ebbcache.sizing import python_sizeof, sizeof
 
 
 def numbers(count: int) -> list[float]:
@@ -52,6 +52,19 @@ def test_what_a_shared_part_reaches_does_not_count() -> None:
     for _ in range(3):
         assert alone <= sizeof(users[0]) <= alone + 32
     assert sizeof(users) > sizeof(service)
+
+
+@pytest.mark.parametrize("sizer", [sizeof, python_sizeof])
+@pytest.mark.parametrize("rows", [100, 10_000, 20_000, 100_000])
+@pytest.mark.parametrize("make", [float, lambda n: [n / 7]], ids=["floats", "lists"])
+def test_a_part_of_others_is_not_charged_for_needing_samples(sizer: Any, rows: int, make: Any) -> None:
+    service = {"settings": [make(n) for n in range(rows)]}
+    clients = [{"service": service, "number": n} for n in range(5)]
+    for _ in range(2):
+        assert sizer(clients[0]) < 1000
+        assert sizer(clients) > 32 * rows
+    del clients[1:], service
+    assert sizer(clients[0]) > 32 * rows
 
 
 def test_a_large_part_is_charged_to_the_first_value_only() -> None:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from ebbcache import sizing
 from ebbcache.gil import is_free_threaded
-from ebbcache.sizing import BUDGET, sizeof, walk
+from ebbcache.sizing import BUDGET, python_sizeof, sizeof, walk
 from ebbcache.sizing.chunks import chunk
 
 
@@ -135,6 +135,24 @@ def test_depth_does_not_matter() -> None:
     assert sizeof(deep) > 0
     while deep:  # or the interpreter would recurse
         deep = deep[0]
+
+
+def nested(depth: int) -> Any:
+    deep: Any = ()
+    for _ in range(depth):
+        deep = (deep,)
+    return deep
+
+
+def test_a_chain_is_followed_for_two_budgets_or_eight() -> None:
+    """Two looks a link: at the tuple, and at what it holds."""
+    link = sizeof(((),))
+    deep = nested(30_000)
+    assert python_sizeof(deep, budget=1000) == pytest.approx(1000 * link, rel=0.02)
+    assert python_sizeof(deep, budget=60_001) == sizeof(deep, exact=True) == 30_000 * link
+    if sizing.IMPLEMENTATION == "native":
+        assert sizeof(deep, budget=1000) == pytest.approx(4000 * link, rel=0.02)
+        assert sizeof(deep, budget=7600) == 30_000 * link
 
 
 def test_leaves_nothing_behind() -> None:

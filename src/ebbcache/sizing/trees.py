@@ -105,6 +105,8 @@ def read_trees(
                     singly = _NOTHING
             done = 0
             for obj in singly:
+                if left <= 0:
+                    break  # what holds one object is never too long for what is left, as links of a chain
                 try:
                     own, more, times = kind.read(obj, left)
                 except Exception:

@@ -151,8 +151,9 @@ typedef struct {
 struct Walk {
     State *st;
     Rules *rules;
-    double left, last, quota;
+    double left, last, deep, quota;
     int exact, sampled, evicted, slack, leaf_slack;
+    int blind; /* something that may hold references was passed over, not sampled */
     Py_ssize_t steps; /* since other threads last had a chance */
     Items level, below;
     Items kids; /* of the object that is being read */
@@ -182,6 +183,8 @@ struct Walk {
 #define CROWD 4096
 #define CLASS_MANY 64 /* classes._MANY */
 #define LARGE 1048576.0
+#define NARROW 16 /* objects in a level or round, of which none is left out */
+#define DEEP 8 /* budgets that may be spent where all levels are narrow, as in a chain */
 #define PART_FOR_ONE 0.35 /* level or round, of the looks that are left */
 
 #define SMALL 512           /* the largest request that pymalloc serves itself */

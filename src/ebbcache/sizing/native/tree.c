@@ -3,7 +3,8 @@
  * Walked level by level without a memo or recursion: an object with one reference is met once. What has more is noted
  * as a reference to a top of its own, a leaf to be charged by its share. Once the budget is spent, levels are thinned:
  * an object is drawn in proportion to the looks it takes and stands for as many more; those that take the most stand
- * for themselves. Bound: memory for two levels; the same sums as Walk._tree in walk.py.
+ * for themselves. A chain has nothing to draw from: narrow levels are followed for DEEP budgets, some 2 ms. Bound: memory
+ * for two levels; the same sums as Walk._tree in walk.py.
  */
 #include <math.h>
 
@@ -392,9 +393,10 @@ static int
 thin(Walk *w)
 {
     Py_ssize_t width = w->below.used;
-    if ((double)width * 64 < w->left)
+    if ((double)width * 64 < w->left || (width <= NARROW && w->left > w->deep))
         return 0;
     if (w->left <= w->last) {
+        w->blind = 1;
         items_clear(&w->below, 0);
         return 0;
     }
@@ -415,11 +417,11 @@ thin(Walk *w)
     double room = w->left * PART_FOR_ONE > w->quota ? w->left * PART_FOR_ONE : w->quota;
     /* An object is drawn in proportion to its cost, and then costs as much: hence the squares. */
     double want = room * all / squares;
-    if (all <= w->left || want >= (double)width || width <= 16) {
+    if (all <= w->left || want >= (double)width) {
         PyMem_Free(costs);
         return 0;
     }
-    Py_ssize_t count = want < 16 ? 16 : (Py_ssize_t)want;
+    Py_ssize_t count = want < NARROW ? NARROW : (Py_ssize_t)want;
     w->sampled = 1;
     double step = all / (double)count, rest = 0;
     Items thinned;

@@ -17,12 +17,15 @@ references(const Top *top)
     return (double)(Py_REFCNT(top->obj) - 1 - top->lent); /* less the walk's own */
 }
 
-/* How many more references a top has from outside the value than it may have. */
+/* How many more references a top has from outside the value than it may have. Where those from inside are an
+ * estimate, or more may come from what was passed over, it may have as many again. What was met one by one is not to
+ * be charged for having a sample below it. */
 static inline double
 outside(const Walk *w, const Top *top)
 {
     double all = references(top);
-    return all - top->count - (w->sampled ? top->slack + all / 2 : top->slack);
+    int estimated = w->blind || top->count > (double)top->seen;
+    return all - top->count - (estimated ? top->slack + all / 2 : top->slack);
 }
 
 /* For how many tops this one stands. */
@@ -67,7 +70,7 @@ walk_some(Walk *w, const Py_ssize_t *ready, Py_ssize_t many, Py_ssize_t *walked,
     if (all)
         count = many;
     else {
-        w->sampled = 1;
+        w->sampled = w->blind = 1;
         for (Py_ssize_t i = 0; i < many; i++)
             w->tops[ready[i]].nbytes = 0;
         for (Py_ssize_t i = 0; i < count; i++)
@@ -82,8 +85,10 @@ walk_some(Walk *w, const Py_ssize_t *ready, Py_ssize_t many, Py_ssize_t *walked,
             return -1;
         ++*walked;
         *spent += before - w->left;
-        if (w->left <= w->last)
+        if (w->left <= w->last) {
+            w->blind = 1;
             break;
+        }
     }
     return 0;
 }
@@ -126,6 +131,8 @@ settle(Walk *w)
                 if (done > 0)
                     ready[nready++] = doubtful[i];
             }
+            if (nready == 0)
+                w->blind |= ndoubtful && w->left <= 0;
             if (done < 0 || nready == 0)
                 break;
             ndoubtful = 0;
@@ -381,6 +388,7 @@ walk_weigh(State *st, PyObject *obj, double budget, int evicted, double *bytes)
         budget = (double)PY_SSIZE_T_MAX;
     w->left = budget;
     w->last = -budget;
+    w->deep = -(DEEP - 1) * budget;
     w->quota = budget < 512 ? 64 : budget < 9e15 ? (double)((long long)budget / 8) : budget / 8;
     w->evicted = evicted;
     w->slack = evicted ? 0 : SLACK;
