@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, MutableMapping
 from types import MethodType
 from typing import Any, Generic, Protocol, TypeVar, cast
 
+from ebbcache.gil import Lock, trying
 from ebbcache.shrinkers import Shrinker, logger, register_shrinker, whole
 from ebbcache.sizing import sizeof as measure
 
@@ -40,18 +41,6 @@ class Clearable(Protocol):
 
 
 AnyClearable = TypeVar("AnyClearable", bound=Clearable)
-
-
-class Lock(Protocol):
-    """What `threading.Lock` and `RLock` have in common."""
-
-    def acquire(self, blocking: bool = ..., timeout: float = ..., /) -> bool:
-        """Take the lock, waiting for it at most `timeout` seconds."""
-        ...
-
-    def release(self) -> None:
-        """Give it back."""
-        ...
 
 
 class _Held(Generic[T]):
@@ -283,9 +272,20 @@ def register_mapping(
 
     def shrink(target: int, hard: bool) -> int:
         mapping = held.get()
-        if mapping is None or (lock is not None and not lock.acquire(hard, LOCK_PATIENCE if hard else -1)):
-            return 0
         victims: list[tuple[K, V]] = []  # their destructors run after the lock is given back
+        if mapping is None:
+            return 0
+        if lock is None:
+            return pop(mapping, target, victims)
+        for free in trying(lock, hard, LOCK_PATIENCE if hard else -1):
+            try:
+                return pop(mapping, target, victims) if free else 0
+            finally:
+                if free:
+                    lock.release()
+        return 0
+
+    def pop(mapping: MutableMapping[K, V], target: int, victims: list[tuple[K, V]]) -> int:
         freed = 0
         try:
             # Counted, because a popitem() may well remove nothing.
@@ -303,8 +303,6 @@ def register_mapping(
             if not freed:
                 raise
         finally:
-            if lock is not None:
-                lock.release()
             sample.learn(freed, len(victims))
         return freed
 

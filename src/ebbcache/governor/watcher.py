@@ -17,6 +17,7 @@ import weakref
 from typing import Protocol
 
 from ebbcache.forking import in_child, in_parent
+from ebbcache.gil import trying
 from ebbcache.governor.deciding import SLOWEST, Governor
 from ebbcache.memory import Memory
 
@@ -59,17 +60,21 @@ class Watcher:
         if self.running or self._stopping:
             return
         # Creating a cache may not fail or wait, so a second thread that comes here meanwhile just goes on.
-        if not self._starting.acquire(blocking=False):
-            return
-        try:
-            if not self.running:
-                thread = threading.Thread(target=self._run, name="ebbcache-governor", daemon=True)
-                thread.start()
-                self._thread = thread
-        except RuntimeError as error:  # no more threads, or interpreter shutdown: inserts still look
-            log.warning("the governor's thread could not be started, only inserts watch memory: %s", error)
-        finally:
-            self._starting.release()
+        starting = self._starting
+        for free in trying(starting):
+            try:
+                if free and not self.running:
+                    thread = threading.Thread(target=self._run, name="ebbcache-governor", daemon=True)
+                    self._thread = thread  # first: an interrupt may end the wait for its first moment
+                    thread.start()
+            except RuntimeError as error:  # no more threads, or interpreter shutdown: inserts still look
+                log.warning(
+                    "the governor's thread could not be started, only inserts watch memory: %s", error
+                )
+            finally:
+                if free:
+                    starting.release()
+            break
 
     def watch_expiry(self, cache: Expiring) -> None:
         """Sweep `cache` when its entries are due, for as long as it lives."""
@@ -106,7 +111,8 @@ class Watcher:
         self.memory.reopen()
 
     def _run(self) -> None:
-        while not self._stopping:
+        # Another thread takes over if an interrupt came amid the start of this one.
+        while not self._stopping and self._thread in (None, threading.current_thread()):
             try:
                 governor = self.governor  # read first: whoever plays says so before putting in another
                 if not self.played:

@@ -166,26 +166,36 @@ def _one_at_a_time(
     lock: AbstractContextManager[Any],
     condition: Condition,
 ) -> Callable[..., Any]:
-    pending: set[Any] = set()
+    pending: dict[Any, None] = {}
+
+    def ended(k: Any) -> None:
+        with lock:
+            pending.pop(k, None)
+            condition.notify_all()
 
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         k = key(*args, **kwargs)
-        with lock:
-            while k in pending:
-                condition.wait()
-            found = counted.find(k)
-            if found is not None:
-                return found[0]
-            pending.add(k)
+        mine = False
         try:
+            with lock:
+                while k in pending:
+                    condition.wait()
+                found = counted.find(k)
+                if found is not None:
+                    return found[0]
+                pending[k] = None  # no call: no interrupt comes before it is known whose it is
+                mine = True
             value = func(*args, **kwargs)
             with lock:
                 counted.keep(k, value)
             return value
         finally:
-            with lock:
-                pending.remove(k)
-                condition.notify_all()
+            if mine:
+                try:
+                    ended(k)
+                except BaseException:  # an interrupt: nobody else can tell those who wait
+                    ended(k)
+                    raise
 
     return wrapper
 

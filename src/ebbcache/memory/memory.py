@@ -8,15 +8,16 @@ process moves to another cgroup. Bound: a reading is one or two `pread`s for eac
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 import os
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import cast
 
+from ebbcache.gil import holding, trying
 from ebbcache.memory import cgroup1, cgroup2, events, psi, systemd
 from ebbcache.memory.files import explain
 from ebbcache.memory.finding import Found, find
@@ -162,38 +163,38 @@ class Memory:
             ), failed
         return Reading(limit, usage, headroom, source.name, shared=source.shared), failed
 
-    @contextlib.contextmanager
-    def _if_free(self) -> Generator[bool]:
+    def _if_free(self, work: Callable[[], object]) -> bool:
+        """Do `work` unless another thread holds the lock; return whether it was done."""
         # A reader never waits: whoever holds the lock is doing the same work.
-        free = self._lock.acquire(blocking=False)
-        try:
-            yield free
-        finally:
-            if free:
-                self._lock.release()
+        lock = self._lock
+        for free in trying(lock):
+            try:
+                if free:
+                    work()
+                return free
+            finally:
+                if free:
+                    lock.release()
+        raise AssertionError("a lock is free or it is not")
 
     def _keep_up(self, now: float) -> None:
         """Read the limits again, or find everything anew if the process was moved, or it is time to."""
         if not self._opened:
-            with self._lock:  # the one time that a reader waits for another: there is nothing to read yet
-                if not self._opened:
-                    self._resolve_at = now + RESOLVE
-                    self._resolve()
-        with self._if_free() as free:
-            if not free:
-                return
-            self._refresh_at = now + (REFRESH_CLOSE if self._close else REFRESH)
-            self._far = {}
-            if now >= self._resolve_at or self._found.moved():
-                self._resolve_at = now + RESOLVE
-                self._resolve()
-                return
-            self._refresh()
+            # The one time that a reader waits for another: there is nothing to read yet.
+            holding(self._lock, partial(self._resolve_first, now))
+        if not self._if_free(partial(self._refresh, now)):
+            return
         # A limit that cannot be read stays what it was; but that may also mean that the cgroup is gone.
         if now >= self._retry_at and any(source.stale is not None for source in self._found.sources):
             self._look_again(now)
 
-    def _refresh(self) -> None:
+    def _refresh(self, now: float) -> None:
+        self._refresh_at = now + (REFRESH_CLOSE if self._close else REFRESH)
+        self._far = {}
+        if now >= self._resolve_at or self._found.moved():
+            self._resolve_at = now + RESOLVE
+            self._resolve()
+            return
         for source in self._found.sources:
             try:
                 self._stale |= source.refresh()
@@ -202,11 +203,16 @@ class Memory:
                 source.stale = f"limit could not be read again: {explain(error)}"
 
     def _look_again(self, now: float) -> bool:
-        with self._if_free() as free:
-            if free:
-                self._retry_at = now + RETRY
-                self._resolve()
-        return free
+        return self._if_free(partial(self._retry, now))
+
+    def _retry(self, now: float) -> None:
+        self._retry_at = now + RETRY
+        self._resolve()
+
+    def _resolve_first(self, now: float) -> None:
+        if not self._opened:
+            self._resolve_at = now + RESOLVE
+            self._resolve()
 
     def _resolve(self) -> None:
         """Find everything anew; what there was stays if the process is short of descriptors or memory."""
@@ -236,10 +242,12 @@ class Memory:
     def set_limit(self, limit: int | None) -> None:
         """Set or (None) lift the user's own ceiling on this process's resident set, in bytes."""
         _limit(limit)
-        with self._lock:
-            self._limit = limit
-            self._found = self._found.with_limit(limit)
-            self._lost.pop("limit", None)
+        holding(self._lock, partial(self._put_limit, limit))
+
+    def _put_limit(self, limit: int | None) -> None:
+        self._limit = limit
+        self._found = self._found.with_limit(limit)
+        self._lost.pop("limit", None)
 
     def wait(self, timeout: float) -> str | None:
         """Wait at most `timeout` seconds for something that makes it worth reading again.
@@ -260,9 +268,7 @@ class Memory:
             if self._closed:
                 return "closed"
             if lost:  # most likely with the cgroup that the process was in
-                with self._lock:
-                    self._stale = True
-                    self._resolve()
+                holding(self._lock, self._resolve_lost)
             if name is not None:
                 self._refresh_at = -math.inf  # an event may well mean that the limit was lowered
                 return name
@@ -273,14 +279,24 @@ class Memory:
         """End the wait that is running, or else the next one; from any thread, or from a signal handler."""
         self._wakeups.wake()
 
+    def _resolve_lost(self) -> None:
+        self._stale = True
+        self._resolve()
+
     def _arrange(self) -> None:
         """Arm what there is to arm, if anything changed since the last time."""
-        with self._lock:
-            if not self._opened:
-                self._resolve()
-            if self._stale and not self._closed:
-                self._stale = False
+        holding(self._lock, self._arm)
+
+    def _arm(self) -> None:
+        if not self._opened:
+            self._resolve()
+        if self._stale and not self._closed:
+            self._stale = False
+            try:
                 self._wakeups.arrange(self._wanted())
+            except BaseException:  # an interrupt: what is not armed yet still is to be
+                self._stale = True
+                raise
 
     def _wanted(self) -> list[list[Candidate]]:
         """Return groups of candidates; of each group one is enough, and the first is the best."""
@@ -299,12 +315,10 @@ class Memory:
 
     def survey(self) -> Survey:
         """Read everything, arm what can be armed, return all that was found or not; takes milliseconds."""
-        with self._lock:
-            if self._closed:
-                return Survey(None, (), ())
-            self._resolve()
-            self._arrange()
-            found, woken = self._found, self._wakeups.states()
+        looked = holding(self._lock, self._look)
+        if looked is None:
+            return Survey(None, (), ())
+        found, woken = looked
         reading = self._least(found.sources)[0]
         states: list[SourceState] = []
         for source in found.sources:
@@ -314,6 +328,13 @@ class Memory:
             why = f"turned off by {systemd.WATCH}={systemd.OFF}"
             woken += tuple(WakeupState("psi", path, False, error=why) for path in found.pressure)
         return Survey(reading, tuple(states), woken)
+
+    def _look(self) -> tuple[Found, tuple[WakeupState, ...]] | None:
+        if self._closed:
+            return None
+        self._resolve()
+        self._arm()
+        return self._found, self._wakeups.states()
 
     def _states(self, source: Source, reading: Reading | None) -> Iterator[SourceState]:
         """Yield one state for each ceiling of a source, or one that says that there is none, or why not."""
@@ -334,11 +355,13 @@ class Memory:
 
     def close(self) -> None:
         """Let go of every descriptor; a running `wait()` ends, `read()` returns None from now on."""
-        with self._lock:
-            self._closed = True
-            before, self._wakeups = self._wakeups, Wakeups()
-            self._found, self._far = Found(), {}
-        before.wake()
+        holding(self._lock, self._close_all).wake()
+
+    def _close_all(self) -> Wakeups:
+        self._closed = True
+        before, self._wakeups = self._wakeups, Wakeups()
+        self._found, self._far = Found(), {}
+        return before
 
     def reopen(self) -> None:
         """Start afresh: in the child after a fork, whose descriptors are its parent's and read its parent.

@@ -16,6 +16,8 @@ import threading
 from collections.abc import Callable
 from typing import Any, Literal, TypeVar, cast, overload
 
+from ebbcache.gil import holding
+
 from . import walk
 from .chunks import ROUNDED, SMALL, chunk
 from .kinds import Table, describe
@@ -52,7 +54,7 @@ _A_LOOK = 4e-7 if _native is None else 4e-8  # seconds for an object that is not
 T = TypeVar("T")
 S = TypeVar("S", bound=Callable[[Any], int])
 
-_registering = threading.Lock()
+_registering = threading.RLock()  # re-entrant: a signal handler may register one, too
 _table = Table({})
 _leaves = _table.leaves  # empty if somebody else measures
 _DIGIT = (1).__sizeof__()
@@ -196,9 +198,12 @@ def register_sizer(cls: Any, sizer: Any = None) -> Any:
     def register(sizer: Any) -> Any:
         if not callable(sizer):
             raise TypeError(f"the sizer of {cls!r} must be callable, not {sizer!r}")
-        with _registering:
+
+        def put() -> None:
             _measure_by(_table.with_sizer(cls, cast(Sizer, sizer)), _yardstick)
             _tell()
+
+        holding(_registering, put)
         return sizer
 
     return register if sizer is None else register(sizer)
@@ -249,9 +254,12 @@ def watch_leaves(hear: Callable[[bool], object]) -> None:
     They do until somebody registers a sizer for one of these types or lets pympler measure. Whoever
     measures them without asking `sizeof` needs to know.
     """
-    with _registering:
+
+    def watch() -> None:
         _watchers.append(hear)
         _tell()
+
+    holding(_registering, watch)
 
 
 def _tell() -> None:

@@ -301,7 +301,8 @@ def hidden_fields(cls: type) -> int:
     """Return the bytes of what structs like `os.stat_result` hold beyond their items."""
     names = members(cls)
     fields: Any = names.get("n_fields"), names.get("n_sequence_fields")
-    if not (tuple in mro(cls) and type(fields[0]) is type(fields[1]) is int):
+    # No `in`, which may ask a metaclass whether two classes are equal.
+    if not (any(base is tuple for base in mro(cls)) and type(fields[0]) is type(fields[1]) is int):
         return 0
     return itemsize(cls) * max(0, fields[0] - fields[1])
 

@@ -10,19 +10,32 @@ takes O(stores) longer, a store costs one weak reference.
 from __future__ import annotations
 
 import os
+import threading
 import weakref
+from collections import deque
 from functools import partial
+from operator import methodcaller
 from typing import TYPE_CHECKING, Any
 
 from ebbcache.forking import in_child
-from ebbcache.gil import is_free_threaded
+from ebbcache.gil import Lock, is_free_threaded, taking
 
 if TYPE_CHECKING:
     from ebbcache.store.table import Table
 
 # Tables have no hash, so they are remembered by id.
 _tables: dict[int, weakref.ref[Table[Any, Any]]] = {}
-_held: list[Any] = []
+
+
+class _Held(threading.local):
+    """What this thread holds on its way through a fork; another may be on its way, too."""
+
+    def __init__(self) -> None:
+        self.locks: list[Lock | None] = []
+
+
+_held = _Held()
+_release = methodcaller("release")
 
 
 def remember(table: Table[Any, Any]) -> None:
@@ -46,17 +59,26 @@ def _renew_locks() -> None:
 
 
 def _hold_all() -> None:
+    held = _held.locks
     for table in _living():
         for lock in table._locks():  # pyright: ignore[reportPrivateUsage]
-            lock.acquire()
-            _held.append(lock)
+            for _ in taking(lock):
+                held += (lock,)  # no call: an interrupt finds it taken and noted, or neither
+                break
 
 
 def _release_all() -> None:
-    while _held:
-        _held.pop().release()
+    # All in one call, in which no interrupt comes: nobody goes on after it, and all are to be free again.
+    held = _held.locks
+    held.insert(0, None)
+    deque(map(_release, iter(held.pop, None)), maxlen=0)
+
+
+def _forget_all() -> None:
+    _held.locks = []
 
 
 in_child(_renew_locks)
 if is_free_threaded() and hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_hold_all, after_in_parent=_release_all, after_in_child=_held.clear)
+    os.register_at_fork(before=_hold_all, after_in_parent=_release_all, after_in_child=_forget_all)
+    os.register_at_fork(after_in_parent=_release_all)  # if an interrupt came before the first had begun

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from functools import partial
 from itertools import islice
 from typing import Any, TypeVar, cast, overload
 
 from ebbcache.clock import clock
+from ebbcache.gil import holding, taking
 from ebbcache.store import policies
 from ebbcache.store.entry import Entry, K, V
 from ebbcache.store.heap import Item, LazyHeap
@@ -34,27 +36,22 @@ class GuardedHeap(LazyHeap):
 
     def push(self, number: float, serial: int) -> None:
         """Add an item. O(log n)."""
-        with self.lock:
-            super().push(number, serial)
+        holding(self.lock, partial(super().push, number, serial))
 
     def top(self) -> Item | None:
         """Return the least item, or None."""
-        with self.lock:
-            return super().top()
+        return holding(self.lock, super().top)
 
     def drop(self, item: Item) -> None:
         """Remove `item` if it is still the top. O(log n)."""
-        with self.lock:
-            super().drop(item)
+        holding(self.lock, partial(super().drop, item))
 
     def replace(self, item: Item, number: float) -> None:
         """Give `item` a new number if it is still the top. O(log n)."""
-        with self.lock:
-            super().replace(item, number)
+        holding(self.lock, partial(super().replace, item, number))
 
     def _exchange(self, items: list[Item], pushes: int) -> bool:
-        with self.lock:
-            return super()._exchange(items, pushes)
+        return holding(self.lock, partial(super()._exchange, items, pushes))
 
 
 class GuardedStore(Store[K, V]):
@@ -70,8 +67,12 @@ class GuardedStore(Store[K, V]):
         entry = self._seek(key, hash(key))
         if entry is not None:
             return self._hit(entry)
-        with self._lock:
-            self.misses += 1
+        for _ in taking(self._lock):
+            try:
+                self.misses += 1
+            finally:
+                self._lock.release()
+            break
         return self.__missing__(key)
 
     @overload
@@ -85,20 +86,27 @@ class GuardedStore(Store[K, V]):
         entry = self._seek(key, hash(key))
         if entry is not None:
             return self._hit(entry)
-        with self._lock:
-            self.misses += 1
+        for _ in taking(self._lock):
+            try:
+                self.misses += 1
+            finally:
+                self._lock.release()
+            break
         return default
 
     def _hit(self, entry: Entry[K, V]) -> V:
-        with self._lock:
-            entry.hits += self._gain
-            entry.stamp = clock.now
-            self._hits += 1
+        for _ in taking(self._lock):
+            try:
+                entry.hits += self._gain
+                entry.stamp = clock.now
+                self._hits += 1
+            finally:
+                self._lock.release()
+            break
         return entry.value
 
     def _snapshot(self) -> list[Entry[K, V]]:
-        with self._lock:
-            return list(self._entries.values())
+        return holding(self._lock, lambda: list(self._entries.values()))
 
     def _locks(self) -> list[Any]:
         return [*super()._locks(), *[heap.lock for heap in self._heaps()]]
@@ -119,20 +127,23 @@ class LRUStore(GuardedStore[K, V], policies.LRUStore[K, V]):
     overhead = 457
 
     def _hit(self, entry: Entry[K, V]) -> V:
-        with self._lock:
-            entry.hits += 1.0
-            entry.stamp = clock.now
-            self._hits += 1
-            entries = cast("OrderedDict[int, Entry[K, V]]", self._entries)
-            if entry.serial in entries:
-                entries.move_to_end(entry.serial)
+        for _ in taking(self._lock):
+            try:
+                entry.hits += 1.0
+                entry.stamp = clock.now
+                self._hits += 1
+                entries = cast("OrderedDict[int, Entry[K, V]]", self._entries)
+                if entry.serial in entries:
+                    entries.move_to_end(entry.serial)
+            finally:
+                self._lock.release()
+            break
         return entry.value
 
     def _victim(self, keep: Entry[K, V] | None) -> Entry[K, V] | None:
         while True:
             try:
-                with self._lock:
-                    first = list(islice(self._entries.values(), 2))
+                first = holding(self._lock, lambda: list(islice(self._entries.values(), 2)))
             except RuntimeError:  # changed by a signal handler in this thread
                 continue
             return next((entry for entry in first if entry is not keep), None)
@@ -152,8 +163,7 @@ class LFUStore(GuardedStore[K, V], policies.LFUStore[K, V]):
     overhead = 480
 
     def _age(self) -> None:
-        with self._lock:
-            super()._age()
+        holding(self._lock, super()._age)
 
     def _heaps(self) -> list[GuardedHeap]:
         return [*super()._heaps(), cast("GuardedHeap", self._ranks)]
