@@ -120,3 +120,12 @@ def test_a_class_made_for_a_value_goes_with_it() -> None:
     del one
     # The second instance of a class may have room for one attribute less.
     assert sizeof(pair) == pytest.approx(sizeof([None, None]) + 2 * held + (alone - held), abs=32)
+
+
+@pytest.mark.parametrize("sizer", [sizeof, python_sizeof])
+def test_of_a_graph_no_more_is_believed_than_there_is(sizer: Any) -> None:
+    rng = random.Random(1)
+    nodes: list[list[Any]] = [[n / 7] for n in range(20_000)]
+    for node in nodes:
+        node += rng.choices(nodes, k=4)  # its branches meet everywhere, of which samples see little
+    assert 200_000 < sizer(nodes) < 1024 * sys.getallocatedblocks()

@@ -32,6 +32,7 @@ _PART: Final = 0.35
 """Of the looks that are left, for one level or round: what hangs below it wants as good a sample."""
 
 _NARROW: Final = 16
+_MANY_TOPS: Final = 100_000  # for as many it is worth counting all blocks there are
 """Objects in a level of which none is left out.
 
 Nothing tells how a chain goes on but to go there. In C, where that takes 20 ns an object, narrow levels
@@ -380,10 +381,16 @@ class Walk:
                 top.nbytes = top.obj.ask()
         sizes = [top.nbytes for top in freed if top.nbytes]
         typical = sum(sizes) / len(sizes) if sizes else 0.0  # for those that the budget did not reach
-        total = root.nbytes or 0.0
+        total, count = root.nbytes or 0.0, 0.0
         for top in freed:
-            total += (typical if top.nbytes is None else top.nbytes) * self._stands_for(top)
-        return total + self._sum_leaves([root, *freed])
+            alike = self._stands_for(top)
+            total += (typical if top.nbytes is None else top.nbytes) * alike
+            count += alike
+        total += self._sum_leaves([root, *freed])
+        if count > _MANY_TOPS:
+            # Samples take a graph for a tree, whose branches never meet; no more objects exist than blocks.
+            total *= min(1.0, (sys.getallocatedblocks() or count) / count)
+        return total
 
     def _sum_leaves(self, tops: list[Top]) -> float:
         """Return what the leaves with several references come to, each charged by its share."""

@@ -181,6 +181,7 @@ struct Walk {
 #define LEAF_SLACK 3
 #define SHOWN 2 /* by a view: its base and its dtype; more are elements of an array that owns its memory */
 #define CROWD 4096
+#define MANY_TOPS 100000.0 /* for as many it is worth counting all blocks there are */
 #define CLASS_MANY 64 /* classes._MANY */
 #define LARGE 1048576.0
 #define NARROW 16 /* objects in a level or round, of which none is left out */

@@ -241,11 +241,22 @@ sum_leaves(Walk *w, double *total)
     return 0;
 }
 
+/* How many blocks are allocated in all; infinitely many if that is not known. -1 with an exception. */
+static double
+blocks_in_use(void)
+{
+    PyObject *ask = PySys_GetObject("getallocatedblocks");
+    PyObject *answer = ask == NULL ? PyLong_FromLong(0) : PyObject_CallNoArgs(ask);
+    double count = answer == NULL ? -1 : PyLong_AsDouble(answer);
+    Py_XDECREF(answer);
+    return count == 0 ? Py_HUGE_VAL : count;
+}
+
 /* The bytes of the root and of the tops that are not kept. */
 static int
 sum_freed(Walk *w, double *total)
 {
-    double sizes = 0;
+    double sizes = 0, count = 0;
     Py_ssize_t sized = 0;
     for (Py_ssize_t i = 1; i < w->ntops; i++) {
         if (!w->tops[i].kept && w->tops[i].nbytes > 0) {
@@ -257,10 +268,23 @@ sum_freed(Walk *w, double *total)
     *total = w->tops[0].nbytes;
     for (Py_ssize_t i = 1; i < w->ntops; i++) {
         const Top *top = &w->tops[i];
-        if (!top->kept)
-            *total += (top->nbytes < 0 ? typical : top->nbytes) * stands_for(w, top, 0);
+        if (!top->kept) {
+            double alike = stands_for(w, top, 0);
+            *total += (top->nbytes < 0 ? typical : top->nbytes) * alike;
+            count += alike;
+        }
     }
-    return sum_leaves(w, total);
+    if (sum_leaves(w, total) < 0)
+        return -1;
+    if (count > MANY_TOPS) {
+        /* Samples take a graph for a tree, whose branches meet nowhere; there are no more objects than blocks. */
+        double most = blocks_in_use();
+        if (most < 0)
+            return -1;
+        if (most < count)
+            *total *= most / count;
+    }
+    return 0;
 }
 
 /* Remember that a top was walked in vain: that is not to be tried again with every value that refers to it. */
