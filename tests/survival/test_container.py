@@ -47,9 +47,10 @@ def test_it_survives_and_keeps_caching(place) -> None:
     found = result(ran.output)
     assert found["failed"] == 0, found["errors"]
     assert found["hits"] > 0
-    # The first burst may come before a slow machine has filled the cache, the last may not be over.
+    # The first burst may come before a slow machine has filled the cache, the last may not be over; where
+    # processors are short, one takes ten seconds.
     bursts = [burst for burst in found["bursts"][1:] if "after" in burst]
-    assert len(bursts) >= 2
+    assert bursts, found["bursts"]
     for burst in bursts:
         assert burst["before"] >= 100 * MIB, bursts
         assert burst["after"] >= 100 * MIB, bursts
