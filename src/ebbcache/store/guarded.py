@@ -67,12 +67,7 @@ class GuardedStore(Store[K, V]):
         entry = self._seek(key, hash(key))
         if entry is not None:
             return self._hit(entry)
-        for _ in taking(self._lock):
-            try:
-                self.misses += 1
-            finally:
-                self._lock.release()
-            break
+        self._missed()
         return self.__missing__(key)
 
     @overload
@@ -86,13 +81,16 @@ class GuardedStore(Store[K, V]):
         entry = self._seek(key, hash(key))
         if entry is not None:
             return self._hit(entry)
+        self._missed()
+        return default
+
+    def _missed(self) -> None:
         for _ in taking(self._lock):
             try:
                 self.misses += 1
             finally:
                 self._lock.release()
             break
-        return default
 
     def _hit(self, entry: Entry[K, V]) -> V:
         for _ in taking(self._lock):
